@@ -1,0 +1,151 @@
+"""The story of the demo, told with the real commands on a real database.
+
+Takes `--keep`; starts an embedded Postgres (or uses DATABASE_URL, in a schema that must be empty), and a git repository
+with the project's own state/ and schemas/ in a temporary folder. Everything is removed at the end, unless it is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psycopg
+
+from demo.tenants import fill, tenant_id
+from reconciler.embedded import EmbeddedPostgres
+from reconciler.errors import ReconcileError
+
+TOP = Path(__file__).resolve().parent.parent
+
+
+class Story:
+    """One telling: a database, a repository, and commands run against them."""
+
+    def __init__(self, url: str, repository: Path) -> None:
+        self.repository = repository
+        self.environment = {
+            **os.environ,
+            "DATABASE_URL": url,
+            "CI": "true",
+            "PYTHONPATH": str(TOP),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_AUTHOR_NAME": "Olu Operator",
+            "GIT_AUTHOR_EMAIL": "operator@platform.example",
+            "GIT_COMMITTER_NAME": "Olu Operator",
+            "GIT_COMMITTER_EMAIL": "operator@platform.example",
+        }
+        self.environment.pop("DIRECT_URL", None)
+
+    def chapter(self, title: str) -> None:
+        """A heading."""
+        print(f"\n=== {title}", flush=True)
+
+    def git(self, *arguments: str) -> None:
+        """A git command in the repository."""
+        subprocess.run(["git", *arguments], cwd=self.repository, env=self.environment, check=True)
+
+    def reconcile(self, *arguments: str, ends_with: int = 0) -> None:
+        """A reconcile command in the repository; the demo fails if it ends otherwise than expected."""
+        print(f"$ reconcile {' '.join(arguments)}", flush=True)
+        command = [sys.executable, "-m", "reconciler", *arguments]
+        code = subprocess.run(command, cwd=self.repository, env=self.environment, check=False).returncode
+        if code != ends_with:
+            raise SystemExit(f"the demo expected exit code {ends_with}, and got {code}")
+
+    def sql(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
+        """A statement as somebody else would run it, in a transaction of its own."""
+        with psycopg.connect(self.environment["DATABASE_URL"], autocommit=True) as connection:
+            cursor = connection.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+
+def prepare(story: Story) -> None:
+    """The platform's tables and rows, and the repository."""
+    with psycopg.connect(story.environment["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute((TOP / "demo" / "platform.sql").read_text(encoding="utf-8"))
+        companies = fill(connection)
+    for folder in ("state", "schemas"):
+        shutil.copytree(TOP / folder, story.repository / folder)
+    story.git("init", "--quiet", "--initial-branch=main")
+    story.git("add", "--all")
+    story.git("commit", "--quiet", "--message=What is switched off today, from the runbook to git")
+    print(f"{companies} tenants are on the platform; state/ manages some fields of 5 of them, and the settings row.")
+
+
+def tell(story: Story) -> None:
+    """Dry run, apply, second apply, a hand in the database, drift, and who did what."""
+    acme = tenant_id("Acme Bakery")
+    maple = tenant_id("Maple Credit Union")
+
+    story.chapter("The ledger, once")
+    story.reconcile("init")
+    story.chapter("What would an apply do?")
+    story.reconcile("--dry-run")
+    story.chapter("Apply it")
+    story.reconcile()
+    story.chapter("Apply it again: nothing to do")
+    story.reconcile()
+
+    story.chapter("Somebody changes two values by hand")
+    story.sql("""UPDATE tenants SET "isWhatsappEnabled" = true WHERE id = %s""", acme)
+    print("UPDATE: WhatsApp of Acme Bakery is on again, although it is banned")
+    story.sql("""UPDATE tenants SET "isAiEnabled" = false WHERE id = %s""", maple)
+    print("UPDATE: AI of Maple Credit Union is off, although git says on")
+    story.reconcile("drift", "--exit-code", ends_with=2)
+    story.chapter("The next run puts back what was re-opened, and leaves what was killed")
+    story.reconcile()
+
+    story.chapter("Who changed what, when and why")
+    story.reconcile("history", "--limit", "20")
+    story.chapter("The platform's own audit log")
+    for when, name, event, user, metadata in story.sql(
+        """
+        SELECT to_char(a.timestamp, 'HH24:MI:SS'), t.name, a."eventType", coalesce(u.email, '-'),
+               concat(a.metadata ->> 'field', ': ', a.metadata -> 'before', ' -> ', a.metadata -> 'after',
+                      ', ', a.metadata ->> 'reason')
+          FROM audit_logs a JOIN tenants t ON t.id = a."tenantId" LEFT JOIN users u ON u.id = a."actorUserId"
+         WHERE a.metadata ? 'field'
+         ORDER BY a.timestamp, 2, 5
+        """
+    ):
+        print(f"{when}  {name}  {event}  by {user}\n          {metadata}")
+
+
+def main() -> None:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(prog="scripts/demo", description="The main job, on an embedded Postgres.")
+    parser.add_argument("--keep", action="store_true", help="leave the database running, to be looked at with psql")
+    keep = parser.parse_args().keep
+    folder = Path(tempfile.mkdtemp(prefix="reconcile-demo-"))
+    try:
+        with EmbeddedPostgres() as server:
+            print(f"A database of our own listens at {server.url}")
+            story = Story(server.url, folder)
+            prepare(story)
+            tell(story)
+            if keep:
+                wait(server, folder)
+    except ReconcileError as error:
+        raise SystemExit(f"The demo could not be run: {error}") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait(server: EmbeddedPostgres, folder: Path) -> None:
+    """Leave everything as it is until Enter or Ctrl-C."""
+    print(f"\nThe database stays until you press Enter:\n  {server.psql} '{server.url}'")
+    print(f"The repository is {folder}. Edit state/, then:\n  cd {folder}")
+    print(f"  DATABASE_URL='{server.url}' {sys.executable} -m reconciler --dry-run")
+    try:
+        input()
+    except (EOFError, KeyboardInterrupt):
+        print()
+
+
+if __name__ == "__main__":
+    main()

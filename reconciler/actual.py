@@ -1,0 +1,235 @@
+"""The actual side of the diff: what the database has, compared inside the server, so that only rows that are not in
+sync travel.
+
+Takes a connection inside a transaction, a Table, its Relation and the desired rows; gives `Seen` rows: actual and base
+values of every row where desired, base and actual are not all the same. The decision is not made here: what comes back
+goes to `diff`, which would say "in sync" of every row that stays behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from psycopg import Connection, sql
+
+from reconciler.canonical import from_text, text_array, to_text
+from reconciler.catalog import Column, Relation
+from reconciler.model import Json, Location, Row, Value
+from reconciler.schema import Table
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """One row that is not in sync. `actual` is None where the row does not exist, `base` where nothing was applied."""
+
+    key: str
+    actual: Row | None
+    base: Row | None
+    label: str | None
+    tenant: str | None = None
+
+
+class Mismatch(msgspec.Struct, frozen=True):
+    """A row that does not look as its `$expect` says."""
+
+    key: str
+    column: str
+    expected: Json
+    found: Json
+    location: Location | None
+
+
+def compare(
+    connection: Connection[Any],
+    table: Table,
+    relation: Relation,
+    desired: Mapping[str, Row],
+    *,
+    has_ledger: bool,
+    only_keys: Sequence[str] | None,
+) -> list[Seen]:
+    """Every row that is not in sync, in order of key; one statement whatever the number of rows.
+
+    `only_keys` limits what the ledger knows to these rows; None means the whole table, so that rows which git no longer
+    names are found.
+    """
+    fields = _managed_columns(table, relation)
+    desired_document = sql.SQL("d.applied")
+    differs = [
+        sql.SQL("(d.applied ? {name} AND {desired} IS DISTINCT FROM {actual})").format(
+            name=sql.Literal(name),
+            desired=column.from_document(desired_document, name, comparable=True),
+            actual=column.comparable("t"),
+        )
+        for name, column in fields.items()
+    ]
+    statement = sql.SQL(
+        """
+        SELECT coalesce(d.key, l.key), t.{key} IS NOT NULL, {document}, l.applied::text, {label}
+          FROM unnest(%(keys)s::text[], %(documents)s::jsonb[]) AS d (key, applied)
+          FULL JOIN ({ledger}) AS l ON l.key = d.key
+          LEFT JOIN {table} AS t ON t.{key} = coalesce(d.key, l.key)::{key_type}
+         WHERE l.applied IS DISTINCT FROM d.applied OR t.{key} IS NULL OR {differs}
+         ORDER BY 1
+        """
+    ).format(
+        key=sql.Identifier(table.definition.key),
+        key_type=sql.SQL(_key_type(table, relation)),
+        document=_document(fields),
+        label=_label(table, relation),
+        ledger=_ledger(has_ledger=has_ledger, limited=only_keys is not None),
+        table=relation.identifier,
+        differs=sql.SQL(" OR ").join(differs),
+    )
+    rows = connection.execute(
+        statement,
+        {
+            "keys": text_array(list(desired)),
+            "documents": text_array(
+                [to_text({name: value.data for name, value in row.values.items()}) for row in desired.values()]
+            ),
+            "table": table.name,
+            "only": text_array(only_keys or []),
+        },
+    ).fetchall()
+    return [
+        Seen(
+            key,
+            _row(table, key, document) if exists else None,
+            _row(table, key, base) if base is not None else None,
+            label,
+        )
+        for key, exists, document, base, label in rows
+    ]
+
+
+def lock_rows(
+    connection: Connection[Any], table: Table, relation: Relation, seen: Sequence[Seen]
+) -> list[Seen]:
+    """The same rows read again and locked, in order of key, so that two writers cannot wait for each other.
+
+    FOR NO KEY UPDATE: nobody else changes these rows before the commit, yet the application's inserts that refer to
+    them (usage, messages) do not wait.
+    """
+    fields = _managed_columns(table, relation)
+    tenant = table.definition.audit.tenant
+    statement = sql.SQL(
+        """
+        SELECT k.key, {document}, {label}, {tenant}
+          FROM unnest(%(keys)s::text[]) AS k (key)
+          JOIN {table} AS t ON t.{key} = k.key::{key_type}
+         ORDER BY t.{key}
+           FOR NO KEY UPDATE OF t
+        """
+    ).format(
+        key=sql.Identifier(table.definition.key),
+        key_type=sql.SQL(_key_type(table, relation)),
+        document=_document(fields),
+        label=_label(table, relation),
+        tenant=sql.SQL("t.{}::text").format(sql.Identifier(tenant)) if tenant else sql.SQL("NULL"),
+        table=relation.identifier,
+    )
+    found = {
+        key: (document, label, tenant_id)
+        for key, document, label, tenant_id in connection.execute(
+            statement, {"keys": text_array([row.key for row in seen])}
+        )
+    }
+    again = []
+    for row in seen:
+        document, label, tenant_id = found.get(row.key, (None, None, None))
+        actual = _row(table, row.key, document) if document is not None else None
+        again.append(Seen(row.key, actual, row.base, label, tenant_id))
+    return again
+
+
+def expectations(
+    connection: Connection[Any], table: Table, relation: Relation, desired: Mapping[str, Row]
+) -> list[Mismatch]:
+    """Rows whose `$expect` does not hold; one statement, and none where nothing is expected.
+
+    Numbers and booleans compare by their text, as they stand in YAML.
+    """
+    expecting = [row for row in desired.values() if row.expect]
+    if not expecting:
+        return []
+    columns = sorted({name for row in expecting for name in row.expect})
+    statement = sql.SQL(
+        """
+        SELECT e.key, {document}
+          FROM unnest(%(keys)s::text[], %(documents)s::jsonb[]) AS e (key, expected)
+          JOIN {table} AS t ON t.{key} = e.key::{key_type}
+         WHERE {differs}
+        """
+    ).format(
+        key=sql.Identifier(table.definition.key),
+        key_type=sql.SQL(_key_type(table, relation)),
+        document=sql.SQL("jsonb_build_object({})::text").format(
+            sql.SQL(", ").join(
+                sql.SQL("{}, ({})::text").format(sql.Literal(name), relation.columns[name].canonical("t"))
+                for name in columns
+            )
+        ),
+        table=relation.identifier,
+        differs=sql.SQL(" OR ").join(
+            sql.SQL("(e.expected ? {name} AND e.expected ->> {name} IS DISTINCT FROM ({actual})::text)").format(
+                name=sql.Literal(name), actual=relation.columns[name].canonical("t")
+            )
+            for name in columns
+        ),
+    )
+    rows = connection.execute(
+        statement,
+        {
+            "keys": text_array([row.key for row in expecting]),
+            "documents": text_array(
+                [to_text({name: value.data for name, value in row.expect.items()}) for row in expecting]
+            ),
+        },
+    ).fetchall()
+    mismatches = []
+    for key, document in rows:
+        found = from_text(document)
+        for name, value in desired[key].expect.items():
+            if found[name] != _as_text(value.data):
+                mismatches.append(Mismatch(key, name, value.data, found[name], value.location))
+    return mismatches
+
+
+def _as_text(data: Json) -> str | None:
+    """A single value as `->>` shows it."""
+    if data is None or isinstance(data, str):
+        return data
+    return to_text(data)
+
+
+def _managed_columns(table: Table, relation: Relation) -> dict[str, Column]:
+    return {name: relation.columns[name] for name in table.fields}
+
+
+def _key_type(table: Table, relation: Relation) -> str:
+    return relation.columns[table.definition.key].declared
+
+
+def _document(fields: Mapping[str, Column]) -> sql.Composable:
+    pairs = sql.SQL(", ").join(
+        sql.SQL("{}, {}").format(sql.Literal(name), column.canonical("t")) for name, column in fields.items()
+    )
+    return sql.SQL("jsonb_build_object({})::text").format(pairs)
+
+
+def _label(table: Table, relation: Relation) -> sql.Composable:
+    label = table.definition.label
+    return sql.SQL("t.{}::text").format(sql.Identifier(label)) if label else sql.SQL("NULL")
+
+
+def _ledger(*, has_ledger: bool, limited: bool) -> sql.SQL:
+    if not has_ledger:
+        return sql.SQL("SELECT NULL::text AS key, NULL::jsonb AS applied WHERE false")
+    only = " AND key = ANY (%(only)s::text[])" if limited else ""
+    return sql.SQL("SELECT key, applied FROM reconciler.managed_row WHERE table_name = %(table)s" + only)
+
+
+def _row(table: Table, key: str, document: str) -> Row:
+    return Row(table.name, key, {name: Value(data) for name, data in from_text(document).items()})

@@ -1,0 +1,70 @@
+"""Canonical values as JSON, and as the array parameters that carry a hundred thousand of them in one statement.
+
+Takes canonical values; gives JSON text (sorted, so that equal values have equal text) and PostgreSQL array literals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from reconciler.model import Json
+
+_EXACT_AS_INT = 40
+"""Digits up to which a decimal without a fraction becomes an int (1e999999 must not become a million digits)."""
+
+
+def number(text: str) -> int | Decimal:
+    """The canonical number of its text: an int where there is no fraction, else a Decimal without trailing zeros."""
+    value = Decimal(text).normalize()
+    if value.as_tuple().exponent in range(-_EXACT_AS_INT, 0) or not value.is_finite():
+        return value
+    return int(value) if abs(value.adjusted()) <= _EXACT_AS_INT else value
+
+
+def equal(one: Json, other: Json) -> bool:
+    """Whether two canonical values are the same value. `True` is not 1, wherever in a structure it stands."""
+    if isinstance(one, list | dict) or isinstance(other, list | dict):
+        return to_text(one) == to_text(other)
+    return type(one) is type(other) and one == other
+
+
+_ENCODER = msgspec.json.Encoder(order="sorted", decimal_format="number")
+_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=number)
+
+
+def to_text(value: Json) -> str:
+    """Canonical JSON: sorted keys, no spaces, decimals as numbers."""
+    return _ENCODER.encode(value).decode()
+
+
+def from_text(text: str) -> Any:
+    """The canonical value of JSON text; numbers with a point become Decimal."""
+    return _DECODER.decode(text)
+
+
+def text_array(texts: Sequence[str]) -> str:
+    """A PostgreSQL array literal of texts without NULL.
+
+    psycopg adapts a list element by element in Python, 15 microseconds each; this takes 0.5.
+    """
+    if not texts:
+        return "{}"
+    joined = "\x00".join(texts).replace("\\", "\\\\").replace('"', '\\"').replace("\x00", '","')
+    return '{"' + joined + '"}'
+
+
+def nullable_text_array(texts: Iterable[str | None]) -> str:
+    """A PostgreSQL array literal of texts, with NULL for None."""
+    quoted = (
+        "NULL" if text is None else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts
+    )
+    return "{" + ",".join(quoted) + "}"
+
+
+def int_array(numbers: Iterable[int]) -> str:
+    """A PostgreSQL array literal of integers."""
+    return "{" + ",".join(map(str, numbers)) + "}"

@@ -1,0 +1,183 @@
+"""The live database's own description of itself, and how its column types and canonical values meet.
+
+Takes a connection and the names of the relations that the definitions speak of; gives a `Catalog`: relations with
+their columns, types, limits and this role's privileges, read in one round trip. Each `Column` knows the SQL that turns
+it into a canonical JSON value and the SQL that turns one back into its own type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from psycopg import Connection, sql
+
+INTEGER_BITS = {"int2": 16, "int4": 32, "int8": 64}
+TEXT_TYPES = frozenset({"text", "varchar", "bpchar", "citext", "name"})
+TIMESTAMP_TYPES = frozenset({"timestamp", "timestamptz"})
+NUMBER_TYPES = frozenset({"numeric", "float4", "float8", *INTEGER_BITS})
+
+RelationName = tuple[str | None, str]
+"""Schema (None: by the search path) and name."""
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One column of the live database. `type` is Postgres' internal name, `declared` the type as DDL spells it."""
+
+    name: str
+    type: str
+    declared: str
+    typmod: int
+    is_enum: bool
+    is_array: bool
+    element: str | None
+    labels: tuple[str, ...]
+    not_null: bool
+    has_default: bool
+    generated: bool
+    may_select: bool
+    may_insert: bool
+    may_update: bool
+
+    @property
+    def max_length(self) -> int | None:
+        """Characters that fit; None where there is no limit."""
+        return self.typmod - 4 if self.type in ("varchar", "bpchar") and self.typmod > 4 else None
+
+    @property
+    def numeric_scale(self) -> int | None:
+        """Digits after the point that are kept; None where all are."""
+        return (self.typmod - 4) & 0x7FF if self.type == "numeric" and self.typmod >= 4 else None
+
+    @property
+    def fraction_digits(self) -> int:
+        """Digits of a second that a timestamp keeps."""
+        return self.typmod if self.type in TIMESTAMP_TYPES and self.typmod >= 0 else 6
+
+    def canonical(self, alias: str) -> sql.Composable:
+        """SQL for this column of `alias` as a value that `to_jsonb` turns into its canonical form."""
+        column = sql.Identifier(alias, self.name)
+        if self.type in TIMESTAMP_TYPES:
+            utc = sql.SQL("{} AT TIME ZONE 'UTC'").format(column) if self.type == "timestamptz" else column
+            # rtrim: the canonical text has only the digits that count.
+            return sql.SQL("""rtrim(rtrim(to_char({}, 'YYYY-MM-DD"T"HH24:MI:SS.US'), '0'), '.') || 'Z'""").format(utc)
+        if self.is_array or self.type in NUMBER_TYPES or self.type in ("bool", "json", "jsonb"):
+            return column
+        return sql.SQL("{}::text").format(column)
+
+    def comparable(self, alias: str) -> sql.Composable:
+        """SQL for this column of `alias` in a type that has equality (`json` has none)."""
+        column = sql.Identifier(alias, self.name)
+        return sql.SQL("{}::jsonb").format(column) if self.type == "json" else column
+
+    def from_document(self, document: sql.Composable, field: str, *, comparable: bool = False) -> sql.Composable:
+        """SQL for the canonical value of `field` in a jsonb `document`, in this column's own type.
+
+        With `comparable`, in the type that `comparable()` has.
+        """
+        name = sql.Literal(field)
+        text = sql.SQL("({} ->> {})").format(document, name)
+        if self.type in ("json", "jsonb"):
+            value = sql.SQL("NULLIF({} -> {}, 'null'::jsonb)").format(document, name)
+            return value if comparable or self.type == "jsonb" else sql.SQL("({})::json").format(value)
+        if self.is_array:
+            return sql.SQL(
+                "CASE WHEN jsonb_typeof({document} -> {name}) = 'array' "
+                "THEN ARRAY(SELECT jsonb_array_elements_text({document} -> {name}))::{type} END"
+            ).format(document=document, name=name, type=sql.SQL(self.declared))
+        if self.type == "timestamp":
+            # Columns without a time zone hold UTC, whatever the session's TimeZone is.
+            return sql.SQL("({}::timestamptz AT TIME ZONE 'UTC')::{}").format(text, sql.SQL(self.declared))
+        return sql.SQL("{}::{}").format(text, sql.SQL(self.declared))
+
+    @property
+    def now(self) -> sql.SQL:
+        """SQL for the moment of the transaction in this column's type."""
+        moment = "now() AT TIME ZONE 'UTC'" if self.type == "timestamp" else "now()"
+        return sql.SQL(f"({moment})::{self.declared}")
+
+
+class Relation(msgspec.Struct, frozen=True):
+    """A table (or view) of the live database."""
+
+    schema: str
+    name: str
+    kind: str
+    columns: dict[str, Column]
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """The qualified name, quoted."""
+        return sql.Identifier(self.schema, self.name)
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+class Catalog(msgspec.Struct, frozen=True):
+    """What one round trip tells of the database. `relations` lacks those that do not exist."""
+
+    database: str
+    role: str
+    server_version: int
+    in_recovery: bool
+    now: datetime
+    has_ledger: bool
+    relations: dict[RelationName, Relation]
+
+
+class _Row(msgspec.Struct):
+    ordinal: int
+    schema: str
+    name: str
+    kind: str
+    columns: list[Column]
+
+
+_CATALOG = """
+SELECT current_database(), current_user, current_setting('server_version_num')::int, pg_is_in_recovery(), now(),
+       to_regclass('reconciler.meta') IS NOT NULL,
+       (SELECT coalesce(jsonb_agg(relation), '[]') FROM (
+            SELECT wanted.ordinal, n.nspname AS schema, c.relname AS name, c.relkind AS kind,
+                   (SELECT jsonb_agg(jsonb_build_object(
+                        'name', a.attname,
+                        'type', base.typname,
+                        'declared', format_type(a.atttypid, a.atttypmod),
+                        'typmod', CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END,
+                        'is_enum', base.typtype = 'e',
+                        'is_array', base.typcategory = 'A',
+                        'element', element.typname,
+                        'labels', (SELECT coalesce(jsonb_agg(e.enumlabel ORDER BY e.enumsortorder), '[]')
+                                     FROM pg_enum e WHERE e.enumtypid = coalesce(element.oid, base.oid)),
+                        'not_null', a.attnotnull OR t.typnotnull,
+                        'has_default', a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL,
+                        'generated', a.attgenerated <> '' OR a.attidentity = 'a',
+                        'may_select', has_column_privilege(c.oid, a.attnum, 'SELECT'),
+                        'may_insert', has_column_privilege(c.oid, a.attnum, 'INSERT'),
+                        'may_update', has_column_privilege(c.oid, a.attnum, 'UPDATE')))
+                      FROM pg_attribute a
+                      JOIN pg_type t ON t.oid = a.atttypid
+                      JOIN pg_type base ON base.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+                      LEFT JOIN pg_type element ON element.oid = base.typelem AND base.typcategory = 'A'
+                     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+              FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (schema, name, ordinal)
+              JOIN pg_class c ON c.oid = to_regclass(concat_ws('.', quote_ident(wanted.schema), quote_ident(wanted.name)))
+              JOIN pg_namespace n ON n.oid = c.relnamespace) AS relation)::text
+"""
+
+
+def read_catalog(connection: Connection[Any], wanted: Iterable[RelationName]) -> Catalog:
+    """The catalog entries of the wanted relations. Needs no privilege beyond connecting."""
+    names = list(dict.fromkeys(wanted))
+    row = connection.execute(_CATALOG, ([schema for schema, _ in names], [name for _, name in names])).fetchone()
+    assert row is not None
+    found = msgspec.json.decode(row[6], type=list[_Row])
+    relations = {
+        names[item.ordinal - 1]: Relation(
+            item.schema, item.name, item.kind, {column.name: column for column in item.columns}
+        )
+        for item in found
+    }
+    return Catalog(*row[:6], relations)

@@ -1,0 +1,30 @@
+"""The command line: click in front of `pipeline`, every error to one sentence and its exit code.
+
+`main` is what the console script calls. Commands are imported when they are called (`app`), because a process that
+flips one switch has no time to import the others.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        from reconciler.cli.app import run
+
+        code = run(sys.argv[1:] if arguments is None else list(arguments))
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted. Nothing was applied.\n")
+        code = 1
+    sys.exit(code)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    """SIGTERM ends a run as Ctrl-C does: the transaction is rolled back."""
+    raise KeyboardInterrupt

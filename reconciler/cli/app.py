@@ -1,0 +1,112 @@
+"""The group of commands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from reconciler import __version__
+from reconciler.cli.output import say_error
+from reconciler.cli.run import run_options, run_reconcile
+from reconciler.errors import Failed, ReconcileError, UsageProblem
+
+COMMANDS = {
+    "drift": "reconciler.cli.drift",
+    "history": "reconciler.cli.history",
+    "import": "reconciler.cli.import_rows",
+    "init": "reconciler.cli.init",
+    "schema": "reconciler.cli.schema",
+    "show": "reconciler.cli.show",
+    "validate": "reconciler.cli.validate",
+}
+"""Command name to the module whose `command` it is."""
+
+SHORT_HELP = {
+    "drift": "List what differs in the database from what was applied last.",
+    "history": "Tell who changed what, when and why.",
+    "import": "Write state/ from the rows of the live database.",
+    "init": "Make or upgrade the ledger, and print the grants.",
+    "schema": "Write the JSON Schemas for editors to schemas/json/.",
+    "show": "Display a saved plan.",
+    "validate": "Check state/ and schemas/ without a database.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only when it is called; the list of commands is drawn without importing any."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, sorted."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = importlib.import_module(module).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands in `--help`."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, SHORT_HELP[name]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@run_options
+@click.version_option(__version__, prog_name="reconcile")
+@click.pass_context
+def reconcile(context: click.Context, **options: object) -> None:
+    """Make rows of a Postgres database match the YAML in state/, as schemas/ allows, every change audited.
+
+    Without a command: apply the commit that is checked out, or with --dry-run show what an apply would do.
+    """
+    if context.invoked_subcommand is None:
+        run_reconcile(**options)
+        return
+    given = [name for name in options if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    if given:
+        flags = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise UsageProblem(f"{flags}: options of {context.invoked_subcommand} stand after its name")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command and return the exit code; what went wrong has been said."""
+    try:
+        code = reconcile.main(args=list(arguments), prog_name="reconcile", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return UsageProblem.exit_code
+    except ReconcileError as error:
+        say_error(error, arguments)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output is gone (`| head`); what was to be done is done or rolled back.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, UnicodeError, RecursionError, MemoryError) as error:
+        say_error(Failed(f"{type(error).__name__}: {error}"), arguments)
+        return 1
+    except Exception as error:  # the last line of defence: a bug must not print a traceback at three in the morning
+        say_error(Failed(_bug(error)), arguments)
+        return 1
+
+
+def _bug(error: Exception) -> str:
+    """A bug of ours in one sentence, with the place in our code but no value that could be a secret."""
+    where = ""
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if f"{os.sep}reconciler{os.sep}" in file:
+            where = f"{os.path.basename(file)}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return f"internal error ({type(error).__name__} at {where}). An open transaction was rolled back. Please report this"

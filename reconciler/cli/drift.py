@@ -1,0 +1,50 @@
+"""`reconcile drift`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from reconciler.cli.options import (
+    connection_options,
+    output_option,
+    project_options,
+    revision_option,
+    scope_of,
+    scope_options,
+)
+from reconciler.cli.output import progress_bar
+from reconciler.cli.run import show_plan
+
+
+@click.command("drift")
+@project_options
+@revision_option
+@scope_options
+@output_option("text", "json", "markdown")
+@click.option("--exit-code", is_flag=True, help="End with 2 if anything has drifted.")
+@connection_options
+def command(
+    directory: Path,
+    revision: str | None,
+    only: tuple[str, ...],
+    tables: tuple[str, ...],
+    output: str,
+    exit_code: bool,
+    connect_timeout: float,
+    statement_timeout: float,
+    wait: float,
+) -> None:
+    """List what differs in the database from what was applied last, and what the next run would do about it."""
+    from reconciler.cli.database import open_from_environment
+    from reconciler.pipeline import Request, make_plan, read_for_plan
+    from reconciler.plan import drift_of
+
+    request = Request(directory=directory, revision=revision, scope=scope_of(only, tables))
+    project = read_for_plan(request, progress_bar())
+    with open_from_environment(connect_timeout, statement_timeout, wait) as connection:
+        plan = drift_of(make_plan(connection, request, project))
+    show_plan(plan, output)
+    if exit_code and plan.changes:
+        click.get_current_context().exit(2)

@@ -1,0 +1,81 @@
+"""What goes to which stream: the result alone to stdout, everything else to stderr.
+
+Colours only where the stream is a terminal and NO_COLOR is not set (https://no-color.org).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+from reconciler.errors import ReconcileError
+from reconciler.project import Progress, silent
+
+
+def colour_on(stream: TextIO) -> bool:
+    """Whether colours may be used on the stream."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def width_of_terminal() -> int:
+    """Columns of the terminal; 100 where there is none."""
+    return shutil.get_terminal_size((100, 40)).columns
+
+
+def say(text: str) -> None:
+    """A line for people, to stderr."""
+    sys.stderr.write(text.rstrip("\n") + "\n")
+    sys.stderr.flush()
+
+
+def put(text: str) -> None:
+    """The result, to stdout."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+
+
+def say_error(error: ReconcileError, arguments: Sequence[str]) -> None:
+    """The error in words on stderr; as JSON on stdout as well, where the output was to be JSON."""
+    from reconciler.report.text import render_error
+
+    say(render_error(error, colour=colour_on(sys.stderr)))
+    if _wants_json(arguments):
+        from reconciler.report.machine import render_error as render_json
+
+        put(render_json(error))
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Asked of the raw arguments, because the error may be that they could not be parsed."""
+    return "--output=json" in arguments or any(
+        one == "--output" and other == "json" for one, other in zip(arguments, arguments[1:], strict=False)
+    )
+
+
+def progress_bar() -> Progress:
+    """A progress bar on a terminal, once work takes long enough to wonder; silent elsewhere."""
+    if not sys.stderr.isatty():
+        return silent
+    import time
+
+    started = time.monotonic()
+    shown = False
+
+    def draw(what: str, done: int, total: int) -> None:
+        nonlocal shown
+        if time.monotonic() - started < 0.5 or not total:
+            return
+        if done >= total:
+            if shown:
+                sys.stderr.write("\r\x1b[K")
+            shown = False
+        elif done % max(1, total // 50) == 0:
+            filled = done * 30 // total
+            sys.stderr.write(f"\r{what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{total}")
+            shown = True
+        sys.stderr.flush()
+
+    return draw

@@ -1,0 +1,207 @@
+"""`reconcile` and `reconcile --dry-run`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from reconciler.cli.options import (
+    F,
+    Seconds,
+    connection_options,
+    output_option,
+    project_options,
+    revision_option,
+    scope_of,
+    scope_options,
+)
+from reconciler.cli.output import colour_on, progress_bar, put, say, width_of_terminal
+from reconciler.errors import Failed, InvalidInput, Problem, UsageProblem
+from reconciler.plan import Plan
+
+
+def run_options(function: F) -> F:
+    """The options of a plan and of an apply."""
+    options: list[Callable[[F], F]] = [
+        click.option("--dry-run", is_flag=True, help="Show what an apply would do, and do nothing."),
+        project_options,
+        revision_option,
+        scope_options,
+        output_option("text", "json", "markdown"),
+        click.option(
+            "--plan-out",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="With --dry-run: save the plan, for `reconcile show` and `reconcile --plan`.",
+        ),
+        click.option(
+            "--plan",
+            "plan_file",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="Apply exactly this saved plan, once; refused as stale if a row or the state has moved.",
+        ),
+        click.option(
+            "--exit-code",
+            is_flag=True,
+            help="End with 2 if a dry run finds changes, and with 5 if a guard holds something back.",
+        ),
+        click.option("--yes", "-y", is_flag=True, help="Do not ask before applying. CI=true does not ask either."),
+        click.option("--reason", metavar="TEXT", help="Why; goes into the audit log. Default: the commit's subject."),
+        click.option(
+            "--allow-dirty", is_flag=True, help="Apply the work tree as it is, committed or not. Needs --reason."
+        ),
+        click.option(
+            "--allow-rewind",
+            is_flag=True,
+            help="Apply a commit that does not descend from the one applied last. Needs --reason.",
+        ),
+        click.option(
+            "--lock-timeout",
+            type=Seconds(),
+            default="10s",
+            metavar="DURATION",
+            help="Give up when another run, or a row's lock, is in the way for so long. Default: 10s.",
+        ),
+        connection_options,
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def run_reconcile(**options: Any) -> None:
+    """What `reconcile` does without a command."""
+    refuse_contradictions(options)
+    code = _dry_run(options) if options["dry_run"] else _apply(options)
+    click.get_current_context().exit(code)
+
+
+def refuse_contradictions(options: dict[str, Any]) -> None:
+    """Raise UsageProblem for options that do not go together, so that none is ignored."""
+    if options["dry_run"]:
+        for name in ("plan_file", "yes", "allow_dirty", "allow_rewind", "reason"):
+            if options[name]:
+                flag = "--plan" if name == "plan_file" else "--" + name.replace("_", "-")
+                raise UsageProblem(f"{flag} is for an apply, --dry-run applies nothing: give one of the two")
+    elif options["plan_out"]:
+        raise UsageProblem("--plan-out saves the plan of a dry run: add --dry-run")
+    if options["plan_file"]:
+        for name in ("revision", "only", "tables", "allow_dirty"):
+            if options[name]:
+                flag = "--table" if name == "tables" else "--" + name.replace("_", "-")
+                raise UsageProblem(f"{flag}: a saved plan says by itself what is applied")
+
+
+def _request(options: dict[str, Any], plan: Plan | None) -> Any:
+    from reconciler.pipeline import Request
+
+    return Request(
+        directory=options["directory"],
+        revision=plan.revision.commit if plan and plan.revision else options["revision"],
+        scope=plan.scope if plan else scope_of(options["only"], options["tables"]),
+        allow_dirty=options["allow_dirty"],
+        allow_rewind=options["allow_rewind"],
+        reason=options["reason"],
+        lock_timeout_ms=int(options["lock_timeout"] * 1000),
+    )
+
+
+def _connect(options: dict[str, Any]) -> Any:
+    from reconciler.cli.database import open_from_environment
+
+    return open_from_environment(options["connect_timeout"], options["statement_timeout"], options["wait"])
+
+
+def _dry_run(options: dict[str, Any]) -> int:
+    from reconciler.pipeline import make_plan, read_for_plan
+
+    request = _request(options, None)
+    project = read_for_plan(request, progress_bar())
+    with _connect(options) as connection:
+        plan = make_plan(connection, request, project)
+    if options["plan_out"]:
+        save_plan(plan, options["plan_out"])
+    show_plan(plan, options["output"])
+    return exit_code_of(plan, dry_run=True) if options["exit_code"] else 0
+
+
+def _apply(options: dict[str, Any]) -> int:
+    from reconciler.origin import origin_of
+    from reconciler.pipeline import apply, make_plan, read_for_apply
+    from reconciler.report import render_outcome
+
+    saved = load_plan(options["plan_file"]) if options["plan_file"] else None
+    if saved is not None and (saved.revision is None or saved.revision.dirty):
+        raise UsageProblem("this plan was made from files that are not committed: commit, and plan again")
+    request = _request(options, saved)
+    project = read_for_apply(request, progress_bar())
+    with _connect(options) as connection:
+        reviewed = saved
+        if must_ask(options["yes"]):
+            shown = saved or make_plan(connection, request, project)
+            show_plan(shown, "text", sys.stderr)
+            if shown.has_work and not click.confirm("Apply this?", err=True):
+                say("Nothing was applied.")
+                return Failed.exit_code
+            reviewed = shown
+        outcome = apply(connection, request, project, origin_of(os.environ, project.commit), reviewed)
+    put(
+        render_outcome(
+            options["output"], outcome, now=datetime.now(UTC), colour=colour_on(sys.stdout), width=width_of_terminal()
+        )
+    )
+    return exit_code_of(outcome.plan, dry_run=False) if options["exit_code"] else 0
+
+
+def must_ask(yes: bool) -> bool:
+    """Whether a person is there to be asked, and wants to be."""
+    return not yes and os.environ.get("CI", "").lower() not in ("true", "1") and sys.stdin.isatty()
+
+
+def exit_code_of(plan: Plan, *, dry_run: bool) -> int:
+    """What `--exit-code` ends with: 2 for pending changes, 5 where all that is left is held, else 0."""
+    if dry_run and plan.has_work:
+        return 2
+    return 5 if plan.counts.held else 0
+
+
+def show_plan(plan: Plan, output: str, stream: Any = None) -> None:
+    """The plan in the form that was asked for, to stdout unless another stream is named."""
+    from reconciler.report import render_plan
+
+    stream = stream or sys.stdout
+    text = render_plan(
+        output, plan, now=datetime.now(UTC), colour=colour_on(stream), width=width_of_terminal()
+    )
+    stream.write(text if text.endswith("\n") else text + "\n")
+    stream.flush()
+
+
+def save_plan(plan: Plan, path: Path) -> None:
+    """Write the plan's JSON, whole or not at all."""
+    from reconciler.plan_json import encode_plan
+
+    temporary = path.with_name(path.name + ".part")
+    try:
+        temporary.write_bytes(encode_plan(plan))
+        temporary.replace(path)
+    except OSError as error:
+        raise Failed(f"the plan could not be saved to {path}: {error.strerror}") from None
+    say(f"Plan saved to {path}. Show it: reconcile show {path}. Apply exactly that: reconcile --plan {path}")
+
+
+def load_plan(path: Path) -> Plan:
+    """A saved plan. Raises InvalidInput where the file is none."""
+    from reconciler.plan_json import decode_plan
+
+    try:
+        return decode_plan(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InvalidInput([Problem(f"{path} cannot be read: {error.strerror}")]) from None

@@ -1,0 +1,248 @@
+"""From a Project and a database to a Plan: the one function that a dry run and an apply share.
+
+Takes a connection inside a transaction; gives a `Decision`: the Plan and what it was made from. A dry run hands over
+`as_seen` and an apply `locked` as the way to look at the rows that differ; nothing else is different.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from psycopg import Connection
+
+from reconciler.actual import Mismatch, Seen, compare, expectations, lock_rows
+from reconciler.canonical import to_text
+from reconciler.catalog import Catalog, Relation, read_catalog
+from reconciler.diff import diff_row
+from reconciler.errors import InvalidInput, NotAsExpected, Problem, UsageProblem, nearest
+from reconciler.fields import format_timestamp
+from reconciler.fit import problems_of_reading, relation_of, relations_of
+from reconciler.guards import hold_back
+from reconciler.ledger import Head, read_head, read_marks, read_released
+from reconciler.ledger_schema import VERSION
+from reconciler.model import Action, Change, FieldKey, Mark, Row, RowKey
+from reconciler.plan import Notice, Plan, Scope, count, fingerprint_of
+from reconciler.project import Project
+from reconciler.schema import Table
+
+Look = Callable[[Connection[Any], Table, Relation, Sequence[Seen]], list[Seen]]
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """A Plan, and what an apply needs to carry it out."""
+
+    plan: Plan
+    catalog: Catalog
+    head: Head
+    desired: Mapping[str, Mapping[str, Row]]
+    base: Mapping[RowKey, Row | None]
+    tenants: Mapping[RowKey, str | None]
+    marks: Mapping[FieldKey, Mark]
+    now: datetime
+
+
+def as_seen(_connection: Connection[Any], _table: Table, _relation: Relation, seen: Sequence[Seen]) -> list[Seen]:
+    """How a dry run looks at the rows that differ: once was enough."""
+    return list(seen)
+
+
+def locked(connection: Connection[Any], table: Table, relation: Relation, seen: Sequence[Seen]) -> list[Seen]:
+    """How an apply looks at them: again, under a lock."""
+    return lock_rows(connection, table, relation, seen) if seen else []
+
+
+def decide(
+    connection: Connection[Any], project: Project, scope: Scope, look: Look, notices: Sequence[Notice] = ()
+) -> Decision:
+    """Make the Plan.
+
+    Raises NotAsExpected where the database does not fit the schemas, InvalidInput where state names what the database
+    lacks (an unknown row, an `$expect` that does not hold), UsageProblem where the scope names nothing.
+    """
+    definitions = project.definitions
+    desired = _in_scope(project, scope)
+    catalog = read_catalog(connection, relations_of(definitions))
+    problems = problems_of_reading(definitions, desired, catalog)
+    if problems:
+        raise NotAsExpected(problems)
+    head = _head(connection, catalog)
+    notes = list(notices)
+    if head.version == 0:
+        notes.append(Notice("there is no ledger yet: everything is new. `reconcile init` makes it"))
+
+    seen = _look_at_rows(connection, project, desired, scope, catalog, look)
+    keys = [(name, row.key) for name, rows in seen.items() for row in rows]
+    marks = read_marks(connection, keys) if head.version else {}
+    if not scope.is_everything:
+        marks = {field: mark for field, mark in marks.items() if _covers(scope, field[0], field[1])}
+
+    changes = _diff(project, desired, seen, marks)
+    changes += _orphans(connection, definitions.tables, head) if scope.is_everything else []
+    changes = sorted(hold_back(changes, ()), key=Change.sort_key)
+    missing = _missing_rows(project, desired, seen)
+    notes += _check_expectations(connection, project, desired, catalog, changes, missing)
+
+    plan = Plan(
+        id=str(uuid.uuid4()),
+        created_at=format_timestamp(catalog.now),
+        revision=project.revision,
+        last_applied=head.commit,
+        scope=scope,
+        database=catalog.database,
+        changes=tuple(changes),
+        notices=tuple(notes),
+        counts=count(
+            changes,
+            managed_rows=sum(len(rows) for rows in desired.values()),
+            managed_fields=sum(len(row.values) for rows in desired.values() for row in rows.values()),
+        ),
+        fingerprint=fingerprint_of(changes),
+    )
+    return Decision(
+        plan,
+        catalog,
+        head,
+        desired,
+        {(name, row.key): row.base for name, rows in seen.items() for row in rows},
+        {(name, row.key): row.tenant for name, rows in seen.items() for row in rows},
+        marks,
+        catalog.now,
+    )
+
+
+def _covers(scope: Scope, table: str, key: str) -> bool:
+    if scope.rows:
+        return f"{table}/{key}" in scope.rows
+    return not scope.tables or table in scope.tables
+
+
+def _in_scope(project: Project, scope: Scope) -> dict[str, dict[str, Row]]:
+    tables = project.definitions.tables
+    for name in [*scope.tables, *(row.partition("/")[0] for row in scope.rows)]:
+        if name not in tables:
+            hint = nearest(name, tables) or f"the tables are {', '.join(tables)}"
+            raise UsageProblem(f'no schema for a table "{name}" ({hint})')
+    for row in scope.rows:
+        if not row.partition("/")[2]:
+            raise UsageProblem(f"--only {row}: name a row as table/key, or a whole table with --table {row}")
+    if scope.is_everything:
+        return project.desired
+    return {
+        name: {key: row for key, row in rows.items() if _covers(scope, name, key)}
+        for name, rows in project.desired.items()
+    }
+
+
+def _head(connection: Connection[Any], catalog: Catalog) -> Head:
+    if not catalog.has_ledger:
+        return Head(0)
+    head = read_head(connection)
+    if head.version < VERSION:
+        text = f"the ledger has version {head.version}, and this program needs {VERSION}"
+        raise NotAsExpected([Problem(text, None, "run `reconcile init`: it upgrades the ledger")])
+    if head.version > VERSION:
+        text = f"the ledger has version {head.version}, and this program knows {VERSION}"
+        raise NotAsExpected([Problem(text, None, "use the newer reconcile that made it")])
+    return head
+
+
+def _look_at_rows(
+    connection: Connection[Any],
+    project: Project,
+    desired: Mapping[str, Mapping[str, Row]],
+    scope: Scope,
+    catalog: Catalog,
+    look: Look,
+) -> dict[str, list[Seen]]:
+    """The rows of each table that are not in sync."""
+    seen: dict[str, list[Seen]] = {}
+    for name, table in project.definitions.tables.items():
+        only = [row.partition("/")[2] for row in scope.rows if row.partition("/")[0] == name]
+        if scope.rows and not only or scope.tables and not only and name not in scope.tables:
+            continue
+        relation = relation_of(catalog, table)
+        rows = compare(
+            connection,
+            table,
+            relation,
+            desired.get(name, {}),
+            has_ledger=catalog.has_ledger,
+            only_keys=only if scope.rows else None,
+        )
+        seen[name] = look(connection, table, relation, rows)
+    return seen
+
+
+def _diff(
+    project: Project,
+    desired: Mapping[str, Mapping[str, Row]],
+    seen: Mapping[str, Sequence[Seen]],
+    marks: Mapping[FieldKey, Mark],
+) -> list[Change]:
+    changes: list[Change] = []
+    for name, rows in seen.items():
+        table = project.definitions.tables[name]
+        wanted = desired.get(name, {})
+        for row in rows:
+            of_row = {field: marks[name, row.key, field] for field in table.fields if (name, row.key, field) in marks}
+            changes += diff_row(table, row.key, wanted.get(row.key), row.base, row.actual, of_row, row.label)
+    return changes
+
+
+def _orphans(connection: Connection[Any], tables: Mapping[str, Table], head: Head) -> list[Change]:
+    """Releases of what the ledger holds for tables that no schema describes any more."""
+    gone = [name for name in head.tables if name not in tables]
+    return read_released(connection, gone) if gone else []
+
+
+def _missing_rows(
+    project: Project, desired: Mapping[str, Mapping[str, Row]], seen: Mapping[str, Sequence[Seen]]
+) -> list[Problem]:
+    problems = []
+    for name, rows in seen.items():
+        if project.definitions.tables[name].definition.missing_row == "create":
+            continue
+        for row in rows:
+            wanted = desired.get(name, {}).get(row.key)
+            if row.actual is None and wanted is not None:
+                text = f'table {name} has no row with key "{row.key}"'
+                hint = "a wrong key? Rows of this table are made by the application, never by a reconciler"
+                problems.append(Problem(text, wanted.location, hint))
+    return problems
+
+
+def _check_expectations(
+    connection: Connection[Any],
+    project: Project,
+    desired: Mapping[str, Mapping[str, Row]],
+    catalog: Catalog,
+    changes: Sequence[Change],
+    problems: list[Problem],
+) -> list[Notice]:
+    """Raise InvalidInput with `problems` and every `$expect` that fails on a row that is to be changed or adopted.
+
+    On a row where nothing happens it is only a notice: a tenant that was renamed must not stand in the way of a kill
+    somewhere else.
+    """
+    at_work = {(c.table, c.key) for c in changes if c.action not in (Action.KEEP, Action.RELEASE)}
+    notices = []
+    for name, rows in desired.items():
+        table = project.definitions.tables[name]
+        for mismatch in expectations(connection, table, relation_of(catalog, table), rows):
+            text = _mismatch_text(name, mismatch)
+            if (name, mismatch.key) in at_work:
+                problems.append(Problem(text, mismatch.location, "a wrong key, or the row has changed: look before you go on"))
+            else:
+                notices.append(Notice(text, mismatch.location))
+    if problems:
+        raise InvalidInput(problems)
+    return notices
+
+
+def _mismatch_text(table: str, mismatch: Mismatch) -> str:
+    found = to_text(mismatch.found)
+    return f"$expect: {mismatch.column} of {table} {mismatch.key} is {found}, not {to_text(mismatch.expected)}"

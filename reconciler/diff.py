@@ -1,0 +1,144 @@
+"""The decision: desired, base and actual of one row, compared field by field.
+
+Takes three Rows (any may be None), the Table and what the ledger remembers of the fields; gives Changes, sorted by
+field, for everything that is not in sync. Pure: no I/O, no clock. Guards come after it (`guards`): here a change away
+from the kill side is an UPDATE like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+from reconciler.canonical import equal, to_text
+from reconciler.fields import Field
+from reconciler.model import MISSING, Action, Change, Direction, Finding, Json, Mark, Missing, Row, Value
+from reconciler.schema import Table
+
+_Side = Json | Missing
+
+
+def entry_digest(value: Value) -> str:
+    """What git's entry for a field says, value and reason together, as a short digest.
+
+    A kill by hand is undone only by a commit that touches the entry after the kill was first seen; a touch is a digest
+    that is no longer the one that was remembered then.
+    """
+    return hashlib.sha256(to_text([value.data, value.reason, value.until]).encode()).hexdigest()[:16]
+
+
+def diff_row(
+    table: Table,
+    key: str,
+    desired: Row | None,
+    base: Row | None,
+    actual: Row | None,
+    marks: Mapping[str, Mark],
+    label: str | None,
+) -> Iterator[Change]:
+    """The Changes of one row. `marks` holds what the ledger remembers, by field.
+
+    A row that does not exist (`actual` is None) gives CREATE for each desired field; whether it may be made is the
+    caller's to know.
+    """
+    names = sorted({*(desired.values if desired else ()), *(base.values if base else ())})
+    for name in names:
+        wanted = desired.values.get(name) if desired else None
+        before: _Side = MISSING if base is None or name not in base.values else base.values[name].data
+        has: _Side = MISSING if actual is None or name not in actual.values else actual.values[name].data
+        verdict = _decide(table.fields.get(name), wanted, before, has, marks.get(name))
+        if verdict is None:
+            continue
+        finding, action, direction, explanation = verdict
+        writes = action.writes
+        yield Change(
+            table=table.name,
+            key=key,
+            field=name,
+            finding=finding,
+            action=action,
+            direction=direction,
+            before=has,
+            after=wanted.data if writes and wanted is not None else has,
+            desired=wanted.data if wanted is not None else MISSING,
+            base=before,
+            explanation=explanation,
+            reason=wanted.reason if wanted is not None else None,
+            location=wanted.location if wanted is not None else None,
+            label=label,
+        )
+
+
+_Verdict = tuple[Finding, Action, Direction, str]
+
+
+def _decide(field: Field | None, wanted: Value | None, base: _Side, actual: _Side, mark: Mark | None) -> _Verdict | None:
+    """The eight rows of the three-way table (design, section 3), in its order; None is in sync."""
+    if wanted is None or field is None:
+        text = "git no longer names it: the value stays as it is, and is managed no more"
+        return (Finding.RELEASED, Action.RELEASE, Direction.NEUTRAL, text)
+    desired = wanted.data
+    if isinstance(actual, Missing):
+        finding = Finding.ADOPTION if isinstance(base, Missing) else Finding.DRIFT
+        direction = Direction.KILL if field.is_killed(desired) else Direction.NEUTRAL
+        return (finding, Action.CREATE, direction, "the row does not exist and is made")
+    if isinstance(base, Missing):
+        if equal(actual, desired):
+            return (Finding.ADOPTION, Action.RECORD, Direction.NEUTRAL, "managed from now on; the database has it already")
+        return (Finding.ADOPTION, Action.UPDATE, field.direction(actual, desired), "managed from now on")
+    if equal(desired, base):
+        return None if equal(actual, base) else _moved_behind_git(field, wanted, base, actual, mark)
+    if equal(actual, desired):
+        text = "git and the database moved to the same value"
+        return (Finding.CONVERGED, Action.RECORD, Direction.NEUTRAL, text)
+    if equal(actual, base):
+        return (Finding.CHANGE, Action.UPDATE, field.direction(actual, desired), "changed in git")
+    return _conflict(field, wanted, actual, mark)
+
+
+def _moved_behind_git(field: Field, wanted: Value, base: Json, actual: Json, mark: Mark | None) -> _Verdict:
+    moved = field.direction(base, actual)
+    if moved is Direction.RESTORE:
+        text = "re-opened behind git's back: put back to the kill side"
+        return (Finding.REOPENED, Action.UPDATE, Direction.KILL, text)
+    if moved is Direction.NEUTRAL:
+        if field.drift == "keep":
+            return (Finding.DRIFT, Action.KEEP, moved, "changed behind git's back; the schema says `drift: keep`")
+        return (Finding.DRIFT, Action.UPDATE, moved, "changed behind git's back: put back")
+    if touched_since_seen(wanted, actual, mark):
+        text = "killed by hand, and restored by a commit that came after the kill was seen"
+        return (Finding.KILLED_BY_HAND, Action.UPDATE, Direction.RESTORE, text)
+    text = f"killed by hand{_since(actual, mark)}: left as it is until a commit touches this entry (its value or reason)"
+    return (Finding.KILLED_BY_HAND, Action.KEEP, Direction.KILL, text)
+
+
+def _conflict(field: Field, wanted: Value, actual: Json, mark: Mark | None) -> _Verdict:
+    direction = field.direction(actual, wanted.data)
+    if direction is Direction.KILL:
+        return (Finding.CONFLICT, Action.UPDATE, direction, "git and the database both moved: git is on the kill side")
+    if direction is Direction.RESTORE:
+        if touched_since_seen(wanted, actual, mark):
+            text = "git and the database both moved; restored by a commit that came after this was seen"
+            return (Finding.CONFLICT, Action.UPDATE, direction, text)
+        text = f"git and the database both moved{_since(actual, mark)}: the database is on the kill side and stays so"
+        return (Finding.CONFLICT, Action.KEEP, Direction.KILL, text + " until a later commit touches this entry")
+    if field.drift == "keep":
+        text = "git and the database both moved; the schema says `drift: keep`"
+        return (Finding.CONFLICT, Action.KEEP, direction, text)
+    return (Finding.CONFLICT, Action.UPDATE, direction, "git and the database both moved: git's value is applied")
+
+
+def touched_since_seen(wanted: Value, actual: Json, mark: Mark | None) -> bool:
+    """Whether git's entry is another than when this very value was first seen in the database against git's will."""
+    return (
+        mark is not None
+        and mark.seen_at is not None
+        and equal(mark.seen_value, actual)
+        and mark.seen_entry != entry_digest(wanted)
+    )
+
+
+def _since(actual: Json, mark: Mark | None) -> str:
+    if mark is None or mark.seen_at is None or not equal(mark.seen_value, actual):
+        return ""
+    return f" (first seen {mark.seen_at.strftime('%Y-%m-%d %H:%M')} UTC)"

@@ -1,0 +1,151 @@
+"""The JSON Schemas that make editors complete and complain: of state files, of schema files, of the policy, of plans.
+
+Takes Definitions; gives file name to JSON text, in the order and form in which they are committed below schemas/json/.
+They are drawn from the classes that validate, so that an editor and `reconcile validate` cannot disagree about a name.
+Draft 2020-12, as yaml-language-server understands it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from reconciler.fields import (
+    ArrayField,
+    BooleanField,
+    EnumField,
+    Field,
+    IntegerField,
+    JsonField,
+    NumberField,
+    StringField,
+    TimestampField,
+)
+from reconciler.plan_json import plan_json_schema
+from reconciler.schema import AUDIT_WORDS, Definitions, Policy, Table, TableDefinition
+
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def editor_schemas(definitions: Definitions) -> dict[str, str]:
+    """Every file of schemas/json/, by name."""
+    documents = {
+        "table.schema.json": _of_table_files(),
+        "policy.schema.json": _of_policy(),
+        "plan.schema.json": plan_json_schema(),
+    }
+    for name, table in definitions.tables.items():
+        documents[f"{name}.state.schema.json"] = state_schema(table)
+    return {name: json.dumps(document, indent=2, ensure_ascii=False) + "\n" for name, document in documents.items()}
+
+
+def state_schema(table: Table) -> dict[str, Any]:
+    """What a file below state/ may hold for this table."""
+    long_forms = {name: _long_form(value_schema(field)) for name, field in table.fields.items()}
+    row: dict[str, Any] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "$expect": {
+                "description": "The row must look so, or nothing is applied.",
+                "type": "object",
+                "propertyNames": {"not": {"enum": sorted(table.secret)}},
+                "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+            },
+            **long_forms,
+        },
+    }
+    return {
+        "$schema": _DRAFT,
+        "title": f"Rows of {table.name}",
+        "description": f"A top-level key is a row's {table.definition.key}; below it stand the fields that git manages.",
+        "type": ["object", "null"],
+        "additionalProperties": row,
+    }
+
+
+def value_schema(field: Field) -> dict[str, Any]:
+    """What may stand as a value of the field."""
+    schema = _plain_schema(field)
+    if field.nullable:
+        schema = {"anyOf": [schema, {"type": "null"}]}
+    described = _describe(field)
+    return {"description": described, **schema} if described else schema
+
+
+def _plain_schema(field: Field) -> dict[str, Any]:
+    match field:
+        case BooleanField():
+            return {"type": "boolean"}
+        case IntegerField():
+            return _without_none({"type": "integer", "minimum": field.min, "maximum": field.max})
+        case NumberField():
+            low = None if field.min is None else float(field.min)
+            high = None if field.max is None else float(field.max)
+            return _without_none({"type": "number", "minimum": low, "maximum": high})
+        case StringField():
+            bounds = {"pattern": field.pattern, "minLength": field.min_length, "maxLength": field.max_length}
+            return _without_none({"type": "string", **bounds})
+        case EnumField():
+            return {"enum": list(field.values)}
+        case TimestampField():
+            return {"type": "string", "format": "date-time"}
+        case ArrayField():
+            bounds = {"minItems": field.min_items, "maxItems": field.max_items}
+            return _without_none({"type": "array", "items": value_schema(field.items), **bounds})
+        case JsonField():
+            return {}
+
+
+def _describe(field: Field) -> str:
+    parts = [field.title] if field.title else []
+    kill = getattr(field, "kill", None)
+    if kill is not None and kill != []:
+        parts.append(f"Kill side: {json.dumps(kill)}")
+    return ". ".join(parts)
+
+
+def _long_form(value: dict[str, Any]) -> dict[str, Any]:
+    long = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["value"],
+        "properties": {
+            "value": value,
+            "reason": {"type": "string", "minLength": 1, "description": "Why; goes into the audit log."},
+            "until": {
+                "type": "string",
+                "format": "date-time",
+                "description": "Until when it is meant to last. When that has passed, every plan says so.",
+            },
+        },
+    }
+    return {"anyOf": [value, long], **({"description": value["description"]} if "description" in value else {})}
+
+
+def _of_table_files() -> dict[str, Any]:
+    (table, field), components = msgspec.json.schema_components(
+        [TableDefinition, Field], ref_template="#/$defs/{name}"
+    )
+    definitions = components
+    definitions["TableDefinition"]["properties"]["fields"] = {
+        "type": "object",
+        "description": "The fields that git may manage, by column.",
+        "additionalProperties": field,
+    }
+    return {"$schema": _DRAFT, **table, "$defs": definitions}
+
+
+def _of_policy() -> dict[str, Any]:
+    (policy,), components = msgspec.json.schema_components([Policy], ref_template="#/$defs/{name}")
+    columns = components["AuditPolicy"]["properties"]["columns"]
+    columns["additionalProperties"] = {
+        "anyOf": [{"enum": list(AUDIT_WORDS)}, {"type": "string", "pattern": "^[^$]"}],
+    }
+    return {"$schema": _DRAFT, **policy, "$defs": components}
+
+
+def _without_none(schema: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in schema.items() if value is not None}

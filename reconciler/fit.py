@@ -1,0 +1,335 @@
+"""Do the schemas fit the live database, and may this role do what the run needs? Asked before anything else.
+
+Takes Definitions, the desired State and a Catalog; gives Problems, each naming the line of the schema (or state) file
+that disagrees, and what the database has instead. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
+
+from reconciler.catalog import (
+    INTEGER_BITS,
+    NUMBER_TYPES,
+    TEXT_TYPES,
+    TIMESTAMP_TYPES,
+    Catalog,
+    Column,
+    Relation,
+    RelationName,
+)
+from reconciler.errors import Problem, nearest
+from reconciler.fields import (
+    ArrayField,
+    BooleanField,
+    EnumField,
+    Field,
+    IntegerField,
+    JsonField,
+    NumberField,
+    StringField,
+    TimestampField,
+)
+from reconciler.model import Json, Location, Row
+from reconciler.schema import Definitions, Policy, Table
+
+
+def relations_of(definitions: Definitions) -> Iterator[RelationName]:
+    """Every relation that the definitions speak of."""
+    for table in definitions.tables.values():
+        yield (table.definition.schema, table.definition.table)
+    audit = definitions.policy.audit
+    yield (audit.schema, audit.table)
+    if audit.actor is not None:
+        yield (audit.actor.schema, audit.actor.table)
+    if audit.without_tenant is not None and audit.without_tenant.create is not None:
+        yield (audit.without_tenant.create.schema, audit.without_tenant.create.table)
+
+
+def relation_of(catalog: Catalog, table: Table) -> Relation:
+    """The table's relation, once `problems_of_reading` found nothing."""
+    return catalog.relations[table.definition.schema, table.definition.table]
+
+
+def problems_of_reading(
+    definitions: Definitions, desired: Mapping[str, Mapping[str, Row]], catalog: Catalog
+) -> list[Problem]:
+    """What keeps a plan from being made: missing tables and columns, types and values that do not fit, no SELECT."""
+    problems: list[Problem] = []
+    for table in definitions.tables.values():
+        relation = catalog.relations.get((table.definition.schema, table.definition.table))
+        if relation is None:
+            problems.append(_missing_relation(table.name, table.places.of("table"), catalog))
+            continue
+        problems.extend(_columns_of_table(table, relation, catalog.role))
+        problems.extend(_values_of_table(table, relation, desired.get(table.name, {})))
+    return problems
+
+
+def problems_of_writing(
+    definitions: Definitions, desired: Mapping[str, Mapping[str, Row]], catalog: Catalog
+) -> list[Problem]:
+    """What keeps an apply from being made, beyond `problems_of_reading`: no UPDATE or INSERT, no audit table."""
+    problems: list[Problem] = []
+    if catalog.in_recovery:
+        problems.append(
+            Problem("this server is a replica: it can be planned against, not applied to", None, "use the primary's URL")
+        )
+    for name, rows in desired.items():
+        table = definitions.tables[name]
+        relation = relation_of(catalog, table)
+        problems.extend(_privileges_to_write(table, relation, rows.values(), catalog.role))
+    problems.extend(_audit_problems(definitions, catalog))
+    return problems
+
+
+def problems_of_creating(definitions: Definitions, catalog: Catalog) -> list[Problem]:
+    """What keeps `reconcile init` from its work: an audit table that does not fit, a row that cannot be made."""
+    problems = list(_audit_problems(definitions, catalog))
+    without = definitions.policy.audit.without_tenant
+    if without is None or without.create is None:
+        return problems
+    places = definitions.policy_places
+    relation = catalog.relations.get((without.create.schema, without.create.table))
+    if relation is None:
+        place = places.of("audit", "without_tenant", "create", "table")
+        return [*problems, _missing_relation(without.create.table, place, catalog)]
+    for name in (without.create.key, *without.create.row):
+        if name not in relation.columns:
+            place = places.of("audit", "without_tenant", "create", "row", name)
+            problems.append(Problem(f'table {relation} has no column "{name}"', place, nearest(name, relation.columns)))
+    return problems
+
+
+def _missing_relation(name: str, place: Location, catalog: Catalog) -> Problem:
+    message = f'database {catalog.database} has no table "{name}" that role {catalog.role} can see'
+    return Problem(message, place, "is this the right database? else name its `schema:`")
+
+
+def _column(relation: Relation, name: str, place: Location, role: str) -> Column | Problem:
+    column = relation.columns.get(name)
+    if column is None:
+        return Problem(f'table {relation} has no column "{name}"', place, nearest(name, relation.columns))
+    if not column.may_select:
+        hint = f'GRANT SELECT ("{name}") ON {relation} TO {role};'
+        return Problem(f"role {role} may not read {relation}.{name}", place, hint)
+    return column
+
+
+def _columns_of_table(table: Table, relation: Relation, role: str) -> Iterator[Problem]:
+    definition, places = table.definition, table.places
+    read = [("key", definition.key), ("label", definition.label), ("touch", definition.touch)]
+    for part, name in read:
+        if name is not None and isinstance(found := _column(relation, name, places.of(part), role), Problem):
+            yield found
+    if definition.audit.tenant is not None:
+        found = _column(relation, definition.audit.tenant, places.of("audit", "tenant"), role)
+        if isinstance(found, Problem):
+            yield found
+    for index, name in enumerate(definition.secret):
+        if name not in relation.columns:
+            hint = nearest(name, relation.columns) or "a misspelt secret is not protected"
+            yield Problem(f'table {relation} has no column "{name}"', places.of("secret", index), hint)
+    for name in definition.create:
+        if name not in relation.columns:
+            yield Problem(f'table {relation} has no column "{name}"', places.of("create", name))
+    key = relation.columns.get(definition.key)
+    if key is not None and not (key.type in TEXT_TYPES or key.type in INTEGER_BITS or key.type == "uuid"):
+        yield Problem(f"a key of type {key.declared} is not supported", places.of("key"), "text, uuid or an integer")
+    for name, field in table.fields.items():
+        place = places.of("fields", name)
+        found = _column(relation, name, place, role)
+        if isinstance(found, Problem):
+            yield found
+            continue
+        if found.generated:
+            yield Problem(f"{relation}.{name} is generated by the database and cannot be written", place)
+        for part, message in type_disagreements(field, found):
+            where = places.of("fields", name, part)
+            yield Problem(f"{relation}.{name} is {found.declared} in the database: {message}", where)
+        if field.nullable and found.not_null:
+            yield Problem(f"{relation}.{name} is NOT NULL in the database", places.of("fields", name, "nullable"))
+
+
+def type_disagreements(field: Field, column: Column) -> Iterator[tuple[str, str]]:
+    """(property of the definition, why it does not fit the column)."""
+    fits = {
+        BooleanField: column.type == "bool",
+        IntegerField: column.type in INTEGER_BITS or column.type == "numeric",
+        NumberField: column.type in NUMBER_TYPES,
+        StringField: column.type in TEXT_TYPES or column.type == "uuid",
+        EnumField: column.is_enum and not column.is_array or column.type in TEXT_TYPES,
+        TimestampField: column.type in TIMESTAMP_TYPES,
+        JsonField: column.type in ("json", "jsonb"),
+        ArrayField: column.is_array,
+    }[type(field)]
+    if not fits:
+        hint = " (type: enum)" if column.is_enum and isinstance(field, StringField) else ""
+        yield "type", f"not {field.type_name}{hint}"
+        return
+    if isinstance(field, EnumField) and column.is_enum:
+        for value in field.values:
+            if value not in column.labels:
+                near = nearest(value, column.labels) or f"it has {', '.join(column.labels)}"
+                yield "values", f'it lacks the value "{value}"; {near}'
+    if isinstance(field, IntegerField) and column.type in INTEGER_BITS:
+        limit = 1 << (INTEGER_BITS[column.type] - 1)
+        if field.max is not None and field.max >= limit:
+            yield "max", f"it holds at most {limit - 1}"
+        if field.min is not None and field.min < -limit:
+            yield "min", f"it holds at least {-limit}"
+    if isinstance(field, StringField) and column.max_length is not None and (field.max_length or 0) > column.max_length:
+        yield "max_length", f"it holds at most {column.max_length} characters"
+    if isinstance(field, ArrayField):
+        element = element_of(column)
+        for _, message in type_disagreements(field.items, element):
+            yield "items", f"its elements: {message}"
+
+
+def element_of(column: Column) -> Column:
+    """The column as if it held one element of its array."""
+    return Column(
+        column.name,
+        column.element or "",
+        column.declared.removesuffix("[]"),
+        column.typmod,
+        bool(column.labels),
+        False,
+        None,
+        column.labels,
+        False,
+        False,
+        False,
+        True,
+        True,
+        True,
+    )
+
+
+def _values_of_table(table: Table, relation: Relation, rows: Mapping[str, Row]) -> Iterator[Problem]:
+    """Values that the column cannot hold exactly, and keys that are not spelt as the database spells them.
+
+    Each distinct value is looked at once; most of a million are the same few.
+    """
+    key = relation.columns.get(table.definition.key)
+    spelt = _key_speller(key) if key is not None else None
+    judged: dict[tuple[str, str], str | None] = {}
+    limited = {name: relation.columns[name] for name in table.fields if _is_limited(relation.columns.get(name))}
+    for row in rows.values():
+        if spelt is not None and (hint := spelt(row.key)):
+            yield Problem(f"{row.key} is not a key of {relation} ({relation.columns[table.definition.key].declared})",
+                          row.location, hint)
+        for name in row.expect:
+            if name not in relation.columns:
+                hint = nearest(name, relation.columns)
+                yield Problem(f'table {relation} has no column "{name}"', row.expect[name].location, hint)
+        if not limited:
+            continue
+        for name, value in row.values.items():
+            column = limited.get(name)
+            if column is None:
+                continue
+            seen = (name, str(value.data))
+            if seen not in judged:
+                judged[seen] = misfit(column, value.data)
+            if judged[seen] is not None:
+                yield Problem(f"{relation}.{name} is {column.declared}: {judged[seen]}", value.location)
+
+
+def _is_limited(column: Column | None) -> bool:
+    return column is not None and (
+        column.type in INTEGER_BITS
+        or column.type in TIMESTAMP_TYPES
+        or column.max_length is not None
+        or column.numeric_scale is not None
+    )
+
+
+def misfit(column: Column, data: Json) -> str | None:
+    """Why the column would change or refuse the value; None where it holds it exactly."""
+    if isinstance(data, int) and not isinstance(data, bool) and column.type in INTEGER_BITS:
+        limit = 1 << (INTEGER_BITS[column.type] - 1)
+        return None if -limit <= data < limit else f"{data} is out of its range"
+    if isinstance(data, Decimal) and column.numeric_scale is not None:
+        exponent = data.normalize().as_tuple().exponent
+        kept = column.numeric_scale
+        return f"{data} has more than {kept} digits after the point" if -int(exponent) > kept else None
+    if isinstance(data, str) and column.max_length is not None and len(data) > column.max_length:
+        return f"longer than {column.max_length} characters"
+    if isinstance(data, str) and column.type in TIMESTAMP_TYPES:
+        digits = len(data.partition(".")[2].rstrip("Z"))
+        kept = column.fraction_digits
+        return f"{data} has more than {kept} digits of a second" if digits > kept else None
+    return None
+
+
+def _key_speller(column: Column) -> Callable[[str], str] | None:
+    """A function that gives a hint for a key spelt otherwise than the database would, and nothing for a right one."""
+    if column.type == "uuid":
+        pattern, hint = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "lower case, with hyphens"
+    elif column.type in INTEGER_BITS:
+        pattern, hint = re.compile(r"0|-?[1-9][0-9]{0,18}"), "a whole number without leading zeros"
+    else:
+        return None
+    return lambda key: "" if pattern.fullmatch(key) else hint
+
+
+def _privileges_to_write(table: Table, relation: Relation, rows: Iterable[Row], role: str) -> Iterator[Problem]:
+    managed: dict[str, Location | None] = {}
+    for row in rows:
+        for name, value in row.values.items():
+            if name not in managed:
+                managed[name] = value.location
+    if table.definition.touch is not None:
+        managed.setdefault(table.definition.touch, table.places.of("touch"))
+    for name in sorted(managed):
+        if not relation.columns[name].may_update:
+            hint = f'GRANT UPDATE ("{name}") ON {relation} TO {role};'
+            yield Problem(f"role {role} may not update {relation}.{name}", managed[name], hint)
+        if table.definition.missing_row == "create" and not relation.columns[name].may_insert:
+            hint = f"GRANT INSERT ON {relation} TO {role};"
+            yield Problem(f"role {role} may not insert into {relation}", table.places.of("missing_row"), hint)
+            return
+
+
+def _audit_problems(definitions: Definitions, catalog: Catalog) -> Iterator[Problem]:
+    policy: Policy = definitions.policy
+    places = definitions.policy_places
+    audit = catalog.relations.get((policy.audit.schema, policy.audit.table))
+    if audit is None:
+        yield _missing_relation(policy.audit.table, places.of("audit", "table"), catalog)
+        return
+    for name in policy.audit.columns:
+        place = places.of("audit", "columns", name)
+        column = audit.columns.get(name)
+        if column is None:
+            yield Problem(f'table {audit} has no column "{name}"', place, nearest(name, audit.columns))
+        elif not column.may_insert:
+            hint = f"GRANT INSERT ON {audit} TO {catalog.role};"
+            yield Problem(f"role {catalog.role} may not write {audit}.{name}", place, hint)
+    for column in audit.columns.values():
+        if column.not_null and not column.has_default and column.name not in policy.audit.columns:
+            place = places.of("audit", "columns")
+            yield Problem(f"{audit}.{column.name} is NOT NULL and has no default, and nothing fills it", place)
+    if policy.audit.actor is not None:
+        yield from _actor_problems(policy, catalog, places.of("audit", "actor"))
+    tenantless = [table for table in definitions.tables.values() if table.definition.audit.tenant is None]
+    if tenantless and policy.audit.without_tenant is None:
+        place = tenantless[0].places.of("audit")
+        hint = "give `without_tenant` under `audit` in schemas/policy.yaml"
+        yield Problem(f"an audit entry of {tenantless[0].name} would belong to no tenant", place, hint)
+
+
+def _actor_problems(policy: Policy, catalog: Catalog, place: Location) -> Iterator[Problem]:
+    actor = policy.audit.actor
+    assert actor is not None
+    users = catalog.relations.get((actor.schema, actor.table))
+    if users is None:
+        yield _missing_relation(actor.table, place, catalog)
+        return
+    for name in (actor.id, actor.email):
+        found = _column(users, name, place, catalog.role)
+        if isinstance(found, Problem):
+            yield found

@@ -1,0 +1,117 @@
+"""The DDL of the ledger, version by version, and the grants that go with it.
+
+Takes a connection inside a transaction; `upgrade` brings the schema `reconciler` to VERSION from whatever it is, does
+nothing where it is there already, and never touches a table of the platform.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import Connection
+
+VERSION = 1
+
+_MIGRATIONS = {
+    1: """
+CREATE SCHEMA IF NOT EXISTS reconciler;
+
+CREATE TABLE reconciler.meta (
+    only_one    boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    version     integer NOT NULL,
+    upgraded_at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO reconciler.meta (version) VALUES (1);
+
+-- One row for each run that was committed. The sequence, not the time, says which was last: clocks can be moved.
+CREATE TABLE reconciler.run (
+    id              uuid PRIMARY KEY,
+    sequence        bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+    at              timestamptz NOT NULL DEFAULT now(),
+    commit_id       text NOT NULL,
+    author_name     text NOT NULL,
+    author_email    text NOT NULL,
+    committer_name  text NOT NULL,
+    committer_email text NOT NULL,
+    actor           text NOT NULL,
+    reason          text,
+    dirty           boolean NOT NULL,
+    plan_id         text NOT NULL UNIQUE,
+    fingerprint     text NOT NULL,
+    scope           jsonb NOT NULL,
+    counts          jsonb NOT NULL,
+    outcome         text NOT NULL,
+    run_url         text,
+    pull_request    integer,
+    version         text NOT NULL
+);
+CREATE INDEX run_commit ON reconciler.run (commit_id);
+
+-- What was applied last, a row for each managed row.
+CREATE TABLE reconciler.managed_row (
+    table_name text NOT NULL,
+    key        text NOT NULL,
+    applied    jsonb NOT NULL,
+    run_id     uuid NOT NULL,
+    PRIMARY KEY (table_name, key)
+);
+
+-- Every field that was ever written, append-only. An audit entry is made from each, with the same id.
+CREATE TABLE reconciler.change (
+    run_id     uuid NOT NULL REFERENCES reconciler.run (id),
+    ordinal    integer NOT NULL,
+    id         uuid NOT NULL,
+    at         timestamptz NOT NULL DEFAULT now(),
+    table_name text NOT NULL,
+    key        text NOT NULL,
+    field      text NOT NULL,
+    before     jsonb,
+    after      jsonb NOT NULL,
+    finding    text NOT NULL,
+    direction  text NOT NULL,
+    reason     text,
+    file       text,
+    line       integer,
+    label      text,
+    tenant     text NOT NULL,
+    PRIMARY KEY (run_id, ordinal)
+);
+CREATE INDEX change_row ON reconciler.change (table_name, key, at);
+CREATE INDEX change_at ON reconciler.change (at);
+
+-- Only the fields that have a story: killed at some time, or at odds with git right now.
+CREATE TABLE reconciler.mark (
+    table_name text NOT NULL,
+    key        text NOT NULL,
+    field      text NOT NULL,
+    killed_at  timestamptz,
+    killed_by  text,
+    seen_at    timestamptz,
+    seen_value jsonb,
+    seen_entry text,
+    PRIMARY KEY (table_name, key, field)
+);
+CREATE INDEX mark_open ON reconciler.mark (table_name, key) WHERE seen_at IS NOT NULL;
+""",
+}
+
+
+def installed_version(connection: Connection[Any]) -> int:
+    """The version that is there; 0 where there is none."""
+    there = connection.execute("SELECT to_regclass('reconciler.meta') IS NOT NULL").fetchone()
+    if there is None or not there[0]:
+        return 0
+    row = connection.execute("SELECT version FROM reconciler.meta").fetchone()
+    return int(row[0]) if row else 0
+
+
+def upgrade(connection: Connection[Any]) -> tuple[int, int]:
+    """Bring the ledger to VERSION, in the caller's transaction. Returns the versions before and after.
+
+    A ledger that is newer than this program is left alone, and its version returned twice.
+    """
+    found = installed_version(connection)
+    for version in range(found + 1, VERSION + 1):
+        connection.execute(_MIGRATIONS[version])
+        connection.execute("UPDATE reconciler.meta SET version = %s, upgraded_at = now()", (version,))
+    return found, max(found, VERSION)

@@ -1,0 +1,174 @@
+"""The nouns: what both sides of the diff are made of, and what a plan says of them.
+
+Takes nothing of ours. Values are frozen. A field's value is always *canonical*: the JSON value (None, bool, int,
+Decimal, str, list, dict) that equal database values share, whatever way they were written. Timestamps are RFC 3339
+text in UTC, with as many fractional digits as they need. So "equal" means `==`, on every side.
+
+The structs are msgspec's: they are made a hundred thousand at a time, and a process that flips one switch has no time
+to import more.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+Json = None | bool | int | Decimal | str | list[Any] | dict[str, Any]
+"""A canonical value."""
+
+
+class Location(msgspec.Struct, frozen=True, order=True):
+    """A place in a file of the repository. Lines and columns count from 1, columns in characters."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class Value(msgspec.Struct, frozen=True):
+    """What one side says that a field should be, or is.
+
+    Desired values carry the place where they stand and what the long form says beside them; actual ones carry only
+    `data`.
+    """
+
+    data: Json
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    reason: str | None = None
+    until: str | None = None
+
+    @property
+    def location(self) -> Location | None:
+        """Where the value stands, None for one that was read from the database."""
+        return Location(self.file, self.line, self.column) if self.file else None
+
+
+class Row(msgspec.Struct):
+    """The managed fields of one row. `expect` holds what `$expect` asks of its columns (canonical text or value)."""
+
+    table: str
+    key: str
+    values: dict[str, Value]
+    location: Location | None = None
+    expect: dict[str, Value] = {}
+
+
+State = Mapping[str, Mapping[str, Row]]
+"""Table name to row key to row. Desired and actual are both of this type."""
+
+
+RowKey = tuple[str, str]
+"""Table name and row key."""
+
+FieldKey = tuple[str, str, str]
+"""Table name, row key and field name."""
+
+
+class Missing(enum.Enum):
+    """The one value that no JSON value equals: there is no base, or the row does not exist."""
+
+    MISSING = "missing"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING = Missing.MISSING
+
+
+class Direction(enum.Enum):
+    """Which way a change goes: toward the kill side, away from it, or neither."""
+
+    KILL = "kill"
+    RESTORE = "restore"
+    NEUTRAL = "neutral"
+
+
+class Finding(enum.Enum):
+    """What comparing desired, base and actual found: one for each row of the three-way table, in sync left out."""
+
+    CHANGE = "change"  # desired moved away from base; actual did not
+    ADOPTION = "adoption"  # no base: git names this field for the first time
+    KILLED_BY_HAND = "killed_by_hand"  # actual moved to the kill side behind git's back
+    REOPENED = "reopened"  # actual moved away from the kill side behind git's back
+    DRIFT = "drift"  # actual moved, neither way
+    CONFLICT = "conflict"  # desired and actual both moved, to different values
+    CONVERGED = "converged"  # desired and actual both moved, to the same value
+    RELEASED = "released"  # git no longer names the field
+
+
+class Action(enum.Enum):
+    """What a run does about a finding. The closed set; reasons explain, and never decide."""
+
+    UPDATE = "update"  # write the field
+    CREATE = "create"  # write the field of a row that is made in this run
+    HOLD = "hold"  # a guard holds the write back for now
+    KEEP = "keep"  # leave what the database has, and say so
+    RECORD = "record"  # the database already has it; only the ledger learns of it
+    RELEASE = "release"  # leave the value, close the ledger's entry
+
+    @property
+    def writes(self) -> bool:
+        """Whether the field of the managed table is written."""
+        return self in (Action.UPDATE, Action.CREATE)
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What the ledger remembers of one field beyond its applied value. Most fields have none.
+
+    `killed_at`: when it was last seen going to, or being on, the kill side, and `killed_by` whose doing it was.
+    `seen_at`: since when the database has `seen_value` against git's will, first seen while git's entry was
+    `seen_entry` (a digest); None when nothing is open.
+    """
+
+    killed_at: datetime | None = None
+    killed_by: str | None = None
+    seen_at: datetime | None = None
+    seen_value: Json = None
+    seen_entry: str | None = None
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Why a change waits. `until` is RFC 3339 in UTC, None where no clock can tell."""
+
+    guard: str
+    explanation: str
+    until: str | None = None
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One field for which something is to be done or said.
+
+    `before` is what the database has, `after` what it has once the run is done (equal to `before` where the action
+    does not write), `desired` what git asks for. `base` is what was applied last. `label` is the row's human name.
+    """
+
+    table: str
+    key: str
+    field: str
+    finding: Finding
+    action: Action
+    direction: Direction
+    before: Json | Missing
+    after: Json | Missing
+    desired: Json | Missing
+    base: Json | Missing
+    explanation: str
+    reason: str | None = None
+    location: Location | None = None
+    label: str | None = None
+    hold: Hold | None = None
+
+    def sort_key(self) -> tuple[str, str, str]:
+        """Plans list changes in this order."""
+        return (self.table, self.key, self.field)

@@ -1,0 +1,293 @@
+"""The story of a run: read git, look at the database, decide, and (for an apply) write it all in one transaction.
+
+Takes a Request; gives a Plan (`make_plan`) or an Outcome (`apply`). It owns the transaction, the lock and the order of
+the writes; each of them is told in a module of its own.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from reconciler import __version__
+from reconciler.apply import applied_after, create_row, take_lock, update_rows
+from reconciler.audit import find_actor, row_exists, tenants_of, write_entries
+from reconciler.connection import DatabaseConnection
+from reconciler.decide import Decision, as_seen, decide, locked
+from reconciler.errors import LockNotTaken, NotAsExpected, Problem, Refused, Stale, UsageProblem
+from reconciler.fit import problems_of_writing, relation_of
+from reconciler.ledger import (
+    RunRecord,
+    plan_was_applied,
+    record_applied,
+    record_changes,
+    record_marks,
+    record_run,
+)
+from reconciler.lock_holders import who_holds
+from reconciler.marks import marks_after
+from reconciler.model import Action, Change, RowKey
+from reconciler.outcome import Outcome
+from reconciler.plan import Notice, Plan, Scope
+from reconciler.project import Progress, Project, read_revision, read_work_tree, refuse_uncommitted, silent
+from reconciler.repository import Ancestry
+from reconciler.transaction import begin_read_only, begin_read_write
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user asked for. `revision` None: the work tree for a plan, HEAD for an apply."""
+
+    directory: Path
+    revision: str | None = None
+    scope: Scope = Scope()
+    allow_dirty: bool = False
+    allow_rewind: bool = False
+    reason: str | None = None
+    lock_timeout_ms: int = 10_000
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Who runs the tool, and where a log of it can be read."""
+
+    actor: str
+    run_url: str | None = None
+    pull_request: int | None = None
+
+
+def read_for_plan(request: Request, progress: Progress = silent) -> Project:
+    """What a plan is made from: the commit that was asked for, else the work tree."""
+    if request.revision is not None:
+        return read_revision(request.directory, request.revision, progress)
+    return read_work_tree(request.directory, progress)
+
+
+def read_for_apply(request: Request, progress: Progress = silent) -> Project:
+    """What an apply is made from: a commit, unless the request allows a dirty work tree and says why."""
+    if (request.allow_dirty or request.allow_rewind) and not (request.reason or "").strip():
+        raise UsageProblem('this needs a reason, which goes into the audit log: --reason "..."')
+    if request.allow_dirty and request.revision is not None:
+        raise UsageProblem("--allow-dirty applies the work tree, --revision a commit: give one of the two")
+    if request.allow_dirty:
+        project = read_work_tree(request.directory, progress)
+        if project.revision is None:
+            raise Refused("not a git repository with a commit: without one no audit entry could say what was applied")
+        return project
+    project = read_revision(request.directory, request.revision or "HEAD", progress)
+    if request.revision is None:
+        refuse_uncommitted(project)
+    return project
+
+
+def make_plan(connection: DatabaseConnection, request: Request, project: Project) -> Plan:
+    """The Plan, made in a READ ONLY transaction by a role that need only SELECT."""
+    with begin_read_only(connection, doing="making the plan"):
+        decision = decide(connection, project, request.scope, as_seen, _notices(connection))
+    ancestry = _ancestry_problem(project, decision)
+    if ancestry is None:
+        return decision.plan
+    notice = Notice(f"an apply would be refused: {ancestry}")
+    return msgspec.structs.replace(decision.plan, notices=(*decision.plan.notices, notice))
+
+
+def apply(
+    connection: DatabaseConnection, request: Request, project: Project, origin: Origin, reviewed: Plan | None = None
+) -> Outcome:
+    """Carry the plan out: all of it in one transaction, or nothing.
+
+    `reviewed` is the plan that a person, or a pull request, has seen; if the database asks for another one by now,
+    Stale is raised and nothing is written.
+    """
+    started = time.monotonic()
+    try:
+        with begin_read_write(connection, doing="applying", lock_timeout_ms=request.lock_timeout_ms):
+            take_lock(connection)
+            decision = decide(connection, project, request.scope, locked, _notices(connection))
+            _refuse_what_must_not_be(connection, request, project, decision, reviewed)
+            run = _run_record(request, project, origin, decision, reviewed)
+            entries = _write(connection, project, decision, run)
+    except LockNotTaken as error:
+        raise LockNotTaken(f"{error}{who_holds(connection)}") from None
+    counts = decision.plan.counts
+    return Outcome(
+        run_id=run.id,
+        plan=decision.plan,
+        applied=counts.changes,
+        audit_entries=entries,
+        recorded=counts.recorded,
+        released=counts.released,
+        duration_s=time.monotonic() - started,
+        dirty=run.dirty,
+        reason=run.reason,
+        notices=_afterwards(decision),
+    )
+
+
+def _notices(connection: DatabaseConnection) -> list[Notice]:
+    return [Notice(note) for note in connection.notes]
+
+
+def _refuse_what_must_not_be(
+    connection: DatabaseConnection, request: Request, project: Project, decision: Decision, reviewed: Plan | None
+) -> None:
+    """Everything that forbids an apply, before its first write."""
+    if decision.head.version == 0:
+        text = f"database {decision.catalog.database} has no ledger"
+        raise NotAsExpected([Problem(text, None, "run `reconcile init` once, as a role that may create a schema")])
+    problems = problems_of_writing(project.definitions, decision.desired, decision.catalog)
+    if problems:
+        raise NotAsExpected(problems)
+    ancestry = _ancestry_problem(project, decision)
+    if ancestry is not None and not request.allow_rewind:
+        raise Stale(ancestry)
+    if reviewed is not None:
+        _refuse_stale(connection, decision, reviewed)
+    _need_tenantless_row(connection, project, decision)
+
+
+def _ancestry_problem(project: Project, decision: Decision) -> str | None:
+    """Why this commit must not follow the one that was applied last, None where it may."""
+    applied = decision.head.commit
+    if applied is None or project.repository is None or project.commit is None:
+        return None
+    candidate = project.commit.id
+    ancestry = project.repository.ancestry(applied, candidate)
+    if ancestry in (Ancestry.SAME, Ancestry.DESCENDS):
+        return None
+    known = f"commit {candidate[:12]} does not descend from {applied[:12]}, which was applied last"
+    if ancestry is Ancestry.UNKNOWN:
+        return (
+            f"the history here is too shallow to know whether {candidate[:12]} descends from {applied[:12]}, which was "
+            f"applied last. Deepen it: {project.repository.deepen_command}"
+        )
+    if ancestry is Ancestry.OLDER:
+        known = f"commit {candidate[:12]} is older than {applied[:12]}, which was applied last"
+    return f'{known}. To go back, `git revert` and apply that; or --allow-rewind --reason "..."'
+
+
+def _refuse_stale(connection: DatabaseConnection, decision: Decision, reviewed: Plan) -> None:
+    run = plan_was_applied(connection, reviewed.id)
+    if run is not None:
+        raise Stale(f"this plan was applied already, by run {run}. Make a new one: reconcile --dry-run --plan-out FILE")
+    if reviewed.fingerprint == decision.plan.fingerprint:
+        return
+    moved = _moved(reviewed, decision.plan)
+    raise Stale(
+        f"the plan is stale: since it was made, {moved}. Nothing was applied. Look at a new plan: reconcile --dry-run"
+    )
+
+
+def _moved(reviewed: Plan, now: Plan) -> str:
+    """What differs between two plans, in a few words."""
+    was = {change.sort_key(): change for change in reviewed.changes}
+    different = [
+        "/".join(change.sort_key())
+        for change in now.changes
+        if (old := was.pop(change.sort_key(), None)) is None
+        or (old.before, old.after, old.action) != (change.before, change.after, change.action)
+    ]
+    different += ["/".join(field) for field in was]
+    some = ", ".join(sorted(different)[:3]) + (f" and {len(different) - 3} more" if len(different) > 3 else "")
+    return f"{some} moved" if different else "something moved"
+
+
+def _need_tenantless_row(connection: DatabaseConnection, project: Project, decision: Decision) -> None:
+    """Where an entry belongs to no tenant, the row that makes its foreign key hold must be there."""
+    audit = project.definitions.policy.audit
+    if audit.without_tenant is None or audit.without_tenant.create is None:
+        return
+    tables = project.definitions.tables
+    if not any(tables[change.table].definition.audit.tenant is None for change in decision.plan.writes):
+        return
+    row = audit.without_tenant.create
+    relation = decision.catalog.relations.get((row.schema, row.table))
+    place = project.definitions.policy_places.of("audit", "without_tenant")
+    if relation is None or not row_exists(connection, row, relation, audit.without_tenant.tenant):
+        text = f"{row.table} has no row {audit.without_tenant.tenant}, to which entries without a tenant belong"
+        raise NotAsExpected([Problem(text, place, "run `reconcile init`: it makes the row")])
+
+
+def _run_record(
+    request: Request, project: Project, origin: Origin, decision: Decision, reviewed: Plan | None
+) -> RunRecord:
+    plan = decision.plan
+    revision = project.revision
+    assert revision is not None
+    counts = {name: getattr(plan.counts, name) for name in plan.counts.__struct_fields__}
+    return RunRecord(
+        id=str(uuid.uuid4()),
+        commit=revision.commit,
+        author_name=revision.author_name,
+        author_email=revision.author_email,
+        committer_name=revision.committer_name,
+        committer_email=revision.committer_email,
+        actor=origin.actor,
+        reason=request.reason or revision.subject,
+        dirty=revision.dirty,
+        plan_id=reviewed.id if reviewed is not None else plan.id,
+        fingerprint=plan.fingerprint,
+        scope={"tables": list(plan.scope.tables), "rows": list(plan.scope.rows)},
+        counts=counts,
+        outcome="applied" if plan.has_work else "unchanged",
+        run_url=origin.run_url,
+        pull_request=origin.pull_request,
+        version=__version__,
+    )
+
+
+def _write(connection: DatabaseConnection, project: Project, decision: Decision, run: RunRecord) -> int:
+    """Every write of the run, in order. Returns the number of audit entries."""
+    tables = project.definitions.tables
+    plan = decision.plan
+    record_run(connection, run)
+    entries = 0
+    if plan.writes:
+        tenants = dict(decision.tenants)
+        for name, table in tables.items():
+            of_table = [change for change in plan.writes if change.table == name]
+            relation = relation_of(decision.catalog, table)
+            update_rows(connection, table, relation, [c for c in of_table if c.action is Action.UPDATE])
+            for row, changes in _created(of_table).items():
+                tenants[row] = create_row(connection, table, relation, changes)
+        audit = project.definitions.policy.audit
+        record_changes(connection, run.id, plan.writes, tenants_of(plan.writes, tables, tenants, audit))
+        actor = find_actor(connection, audit, decision.catalog, run.author_email)
+        events = {name: table.definition.audit.event for name, table in tables.items()}
+        entries = write_entries(connection, audit, decision.catalog, run, actor, events)
+        if entries != len(plan.writes):
+            raise Refused(f"{entries} audit entries for {len(plan.writes)} changes: nothing was applied")
+    if not run.dirty:
+        record_applied(connection, run.id, applied_after(plan.changes, decision.base))
+    marks = marks_after(
+        plan.changes,
+        decision.marks,
+        desired=decision.desired,
+        tables=tables,
+        now=decision.now,
+        killer=f"commit {run.commit[:12]} ({run.author_name})" + (", not committed" if run.dirty else ""),
+        from_git=not run.dirty,
+    )
+    record_marks(connection, marks)
+    return entries
+
+
+def _created(changes: list[Change]) -> Mapping[RowKey, list[Change]]:
+    rows: dict[RowKey, list[Change]] = {}
+    for change in changes:
+        if change.action is Action.CREATE:
+            rows.setdefault((change.table, change.key), []).append(change)
+    return rows
+
+
+def _afterwards(decision: Decision) -> tuple[Notice, ...]:
+    revision = decision.plan.revision
+    if revision is not None and revision.dirty and decision.plan.writes:
+        text = (
+            "this was not committed: git still says otherwise. Kills stay until git agrees or touches the entry; "
+            "everything else is put back by the next run from git. Commit it"
+        )
+        return (*decision.plan.notices, Notice(text))
+    return decision.plan.notices

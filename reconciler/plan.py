@@ -1,0 +1,139 @@
+"""The Plan: everything that a run would do and would not do, and why. Text, Markdown, JSON and the exit code all come
+from this one object, whether it was made for a dry run or for an apply.
+
+Takes changes (from `diff`, after `guards`) and what is known about the run; gives a frozen Plan with a fingerprint, and
+its JSON form (`format_version`, documented in docs/plan-format.md and schemas/json/plan.schema.json).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+
+from reconciler.canonical import equal, to_text
+from reconciler.model import Action, Change, Direction, Json, Location, Missing
+
+FORMAT_VERSION = 1
+
+
+class Revision(msgspec.Struct, frozen=True, kw_only=True):
+    """The commit whose state is desired. Times are RFC 3339. `dirty`: files beside it were read from the work tree."""
+
+    commit: str
+    author_name: str
+    author_email: str
+    authored_at: str
+    committer_name: str
+    committer_email: str
+    committed_at: str
+    subject: str
+    dirty: bool = False
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """Something the reader must know that is no change: what was assumed, ignored or could not be looked at."""
+
+    message: str
+    location: Location | None = None
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What the run was limited to; empty means everything. `rows` are written table/key."""
+
+    tables: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing was left out."""
+        return not self.tables and not self.rows
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rows and fields git manages in this scope, and how many changes there are of each kind."""
+
+    managed_rows: int
+    managed_fields: int
+    changes: int
+    kills: int
+    restores: int
+    held: int
+    kept: int
+    recorded: int
+    released: int
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run would do. Sorted; the same input gives the same plan, byte for byte (id and time apart)."""
+
+    id: str
+    created_at: str
+    revision: Revision | None
+    last_applied: str | None
+    scope: Scope
+    database: str
+    changes: tuple[Change, ...]
+    notices: tuple[Notice, ...]
+    counts: Counts
+    fingerprint: str
+
+    @property
+    def writes(self) -> tuple[Change, ...]:
+        """The changes that write a field of a managed table."""
+        return tuple(change for change in self.changes if change.action.writes)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether an apply would write anything but its run: a row, or only the ledger."""
+        return any(change.action is not Action.HOLD and change.action is not Action.KEEP for change in self.changes)
+
+
+def count(changes: Iterable[Change], *, managed_rows: int, managed_fields: int) -> Counts:
+    """How many changes there are of each kind."""
+    changes = tuple(changes)
+    writes = [change for change in changes if change.action.writes]
+    actions = [change.action for change in changes]
+    return Counts(
+        managed_rows=managed_rows,
+        managed_fields=managed_fields,
+        changes=len(writes),
+        kills=sum(change.direction is Direction.KILL for change in writes),
+        restores=sum(change.direction is Direction.RESTORE for change in writes),
+        held=actions.count(Action.HOLD),
+        kept=actions.count(Action.KEEP),
+        recorded=actions.count(Action.RECORD),
+        released=actions.count(Action.RELEASE),
+    )
+
+
+def fingerprint_of(changes: Iterable[Change]) -> str:
+    """A hash of what a run would do: every field with its action, and the values before and after.
+
+    The commit, the time, the places in files and every sentence are left out: the same change reviewed in a pull
+    request and applied after the merge has the same fingerprint, as long as no row has moved.
+    """
+    digest = hashlib.sha256(str(FORMAT_VERSION).encode())
+    for change in changes:
+        what = [change.table, change.key, change.field, change.action.value, change.direction.value]
+        values = [_explicit(change.before), _explicit(change.after), _explicit(change.desired)]
+        digest.update(to_text([*what, *values, change.hold.guard if change.hold else None]).encode())
+    return digest.hexdigest()
+
+
+def _explicit(value: Json | Missing) -> list[Json]:
+    """A value in a list, and an empty list where there is none: no value can be mistaken for its absence."""
+    return [] if isinstance(value, Missing) else [value]
+
+
+def drift_of(plan: Plan) -> Plan:
+    """Only what differs in the database from what was applied last, whatever git asks for by now."""
+    drifted = tuple(
+        change
+        for change in plan.changes
+        if not isinstance(change.base, Missing)
+        and (isinstance(change.before, Missing) or not equal(change.before, change.base))
+    )
+    counts = count(drifted, managed_rows=plan.counts.managed_rows, managed_fields=plan.counts.managed_fields)
+    return msgspec.structs.replace(plan, changes=drifted, counts=counts, fingerprint=fingerprint_of(drifted))

@@ -1,0 +1,126 @@
+"""A project directory (`state/` and `schemas/`), read from the work tree or from a commit, and checked whole.
+
+Takes a directory and where to read from; gives a `Project`: Definitions, the desired State, and the Revision it is the
+state of. Everything that is wrong in any file is raised at once, as one InvalidInput.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from reconciler.desired import read_desired
+from reconciler.documents import read_document
+from reconciler.errors import InvalidInput, Problem, Refused
+from reconciler.model import Row
+from reconciler.nodes import Document
+from reconciler.plan import Revision
+from reconciler.commit import Commit
+from reconciler.git import NotARepository
+from reconciler.repository import Repository
+from reconciler.schema import Definitions, read_definitions
+from reconciler.sources import SourceFile, files_in_work_tree
+
+STATE = "state"
+SCHEMAS = "schemas"
+FOLDERS = (STATE, SCHEMAS)
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+class Project(msgspec.Struct, frozen=True):
+    """What git asks for. `repository` and `revision` are None where the directory is in no git repository."""
+
+    definitions: Definitions
+    desired: dict[str, dict[str, Row]]
+    revision: Revision | None
+    repository: Repository | None
+    commit: Commit | None
+
+
+def silent(_what: str, _done: int, _total: int) -> None:
+    """The Progress that nobody looks at."""
+
+
+def read_work_tree(directory: Path, progress: Progress = silent) -> Project:
+    """What stands in the work tree, committed or not. Works outside of git, too."""
+    problems: list[Problem] = []
+    files = files_in_work_tree(directory, FOLDERS, problems)
+    try:
+        repository = Repository.open(directory)
+        commit = repository.commit("HEAD")
+    except NotARepository:
+        return _read(directory, files, problems, None, None, dirty=True, progress=progress)
+    dirty = bool(repository.uncommitted(FOLDERS))
+    return _read(directory, files, problems, repository, commit, dirty=dirty, progress=progress)
+
+
+def read_revision(directory: Path, revision: str, progress: Progress = silent) -> Project:
+    """What a commit holds, without checking it out; the work tree is not looked at."""
+    problems: list[Problem] = []
+    repository = Repository.open(directory)
+    commit = repository.commit(revision)
+    files = repository.files_at(commit, FOLDERS, problems)
+    return _read(directory, files, problems, repository, commit, dirty=False, progress=progress)
+
+
+def refuse_uncommitted(project: Project) -> None:
+    """Raise Refused where `state/` or `schemas/` differ from HEAD, so that nobody believes them applied."""
+    assert project.repository is not None
+    paths = project.repository.uncommitted(FOLDERS)
+    if paths:
+        some = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+        raise Refused(
+            f"not committed: {some}. Only committed state is applied: commit, or apply a commit with --revision, or "
+            'apply the work tree as it is with --allow-dirty --reason "..."'
+        )
+
+
+def _read(
+    directory: Path,
+    files: Sequence[SourceFile],
+    problems: list[Problem],
+    repository: Repository | None,
+    commit: Commit | None,
+    *,
+    dirty: bool,
+    progress: Progress,
+) -> Project:
+    state: list[Document] = []
+    schemas: list[Document] = []
+    for done, file in enumerate(files):
+        progress("reading", done, len(files))
+        folder, _, rest = file.path.partition("/")
+        if folder == SCHEMAS and "/" in rest:
+            continue
+        document = read_document(file.path, file.data, problems)
+        if document is not None:
+            (state if folder == STATE else schemas).append(document)
+    progress("reading", len(files), len(files))
+    if not files and not problems:
+        place = f"{directory} holds no state/*.yaml and no schemas/*.yaml"
+        raise InvalidInput([Problem(place, None, "name the project's directory with --directory")])
+    definitions = read_definitions(schemas, problems)
+    desired = read_desired(state, definitions, STATE, problems) if definitions is not None else {}
+    if problems or definitions is None:
+        raise InvalidInput(problems)
+    return Project(definitions, desired, _revision(commit, dirty), repository, commit)
+
+
+def _revision(commit: Commit | None, dirty: bool) -> Revision | None:
+    if commit is None:
+        return None
+    return Revision(
+        commit=commit.id,
+        author_name=commit.author_name,
+        author_email=commit.author_email,
+        authored_at=commit.authored_at,
+        committer_name=commit.committer_name,
+        committer_email=commit.committer_email,
+        committed_at=commit.committed_at,
+        subject=commit.subject,
+        dirty=dirty,
+    )

@@ -1,0 +1,54 @@
+"""Text from YAML or the database inside Markdown, where it must stay text.
+
+Takes any text; gives Markdown that shows exactly that text, on one line, in a table cell, a list or a sentence. What
+could be markup becomes a numeric entity: Markdown reads structure before entities, so no parser takes one for a pipe,
+a backtick, a tag or a link. Backslashes would not do: a table cell reads them in its own way, before all else.
+"""
+
+from __future__ import annotations
+
+import re
+
+from reconciler.report.words import visible
+
+_PLAIN_CODE = re.compile(r"[A-Za-z0-9\"'(.\-](?:[A-Za-z0-9 ._:/+\-\"'=,{}()…]*[A-Za-z0-9\"').}…])?")
+"""What can stand between single backticks as it is, so that most of a report's source stays readable."""
+
+_MARKUP = re.compile(r"[\\`*~\[\]<>&|#!]|(?<![^\W_])_|_(?![^\W_])")
+"""What may be markup in a sentence. An underscore inside a word is none, and may stand in a link."""
+
+_IN_CODE = re.compile(r"[\\`*_~\[\]<>&|#!:@]")
+"""Inside <code>, Markdown is still read, and an address would become a link or ping somebody."""
+
+
+def prose(text: str) -> str:
+    """The text for a sentence or a cell. Addresses of web pages become links, as they are; nobody is mentioned.
+
+    What stands between backticks becomes code, as in the messages of this tool.
+    """
+    plain_and_code = visible(text.strip()).split("`")
+    if len(plain_and_code) % 2 == 0:
+        plain_and_code = ["`".join(plain_and_code)]
+    return "".join(code(part) if index % 2 else _plain(part) for index, part in enumerate(plain_and_code))
+
+
+def _plain(text: str) -> str:
+    return _without_maths(_MARKUP.sub(_entity, text).replace("@", "@&#8203;"))
+
+
+def code(text: str) -> str:
+    """The text in the font of code: between backticks where that is safe, else as a `<code>` element."""
+    text = visible(text)
+    if _PLAIN_CODE.fullmatch(text) and "www." not in text:
+        return f"`{text}`"
+    escaped = _IN_CODE.sub(_entity, text).replace("www.", "www&#46;")
+    return f"<code>{_without_maths(escaped)}</code>"
+
+
+def _entity(match: re.Match[str]) -> str:
+    return f"&#{ord(match[0])};"
+
+
+def _without_maths(text: str) -> str:
+    """GitHub typesets what stands between dollars, unless each stands in an element of its own."""
+    return text.replace("$", "<span>&#36;</span>")

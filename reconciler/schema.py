@@ -1,0 +1,290 @@
+"""What may be managed, and how safely: `schemas/<table>.yaml` and `schemas/policy.yaml`, read and checked.
+
+Takes documents (with positions); gives `Definitions`: a `Table` per file and the `Policy`. Every mistake in every file
+becomes a Problem with its line. Nothing here knows a table by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from reconciler.errors import Problem, nearest
+from reconciler.fields import Field, FieldBase, field_type_names
+from reconciler.model import Json, Location
+from reconciler.nodes import Document, Node
+from reconciler.nodes import Mapping as MappingNode
+from reconciler.nodes import Sequence as SequenceNode
+from reconciler.scalars import to_json
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=63, description="a column, as Postgres spells it")]
+
+NOW = "$now"
+"""The moment of the transaction, in the column's own type."""
+
+
+class TableAudit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How an audit entry of this table finds its tenant, and what it is called.
+
+    `tenant` names the column of the row that holds the tenant's id; without it the policy's `without_tenant` serves.
+    """
+
+    event: str
+    tenant: Name | None = None
+
+
+class TableDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One file of `schemas/`: a table, its key, and the fields that git may manage."""
+
+    table: Name
+    schema: Name | None = None
+    key: Name
+    label: Name | None = None
+    touch: Name | None = None
+    missing_row: Literal["error", "create"] = "error"
+    create: dict[str, Any] = {}
+    audit: TableAudit
+    secret: list[Name] = []
+    fields: dict[str, Any]
+
+
+class ActorLookup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the author's e-mail address is matched to the id of a user of the platform."""
+
+    table: Name
+    id: Name
+    email: Name
+    schema: Name | None = None
+
+
+class RowToCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A row that `reconcile init` makes where it does not exist; `$now` is the moment of the transaction."""
+
+    table: Name
+    key: Name
+    row: dict[str, Any]
+    schema: Name | None = None
+
+
+class WithoutTenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Whose tenant id an entry carries when its table has no tenant, and the row that makes the foreign key hold."""
+
+    tenant: str
+    create: RowToCreate | None = None
+
+
+AUDIT_WORDS = ("$uuid", "$tenant", "$actor", "$event", "$metadata", NOW)
+
+
+class AuditPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The platform's audit table: which of its columns takes which part of an entry.
+
+    A column takes `$uuid`, `$tenant`, `$actor`, `$event`, `$metadata` or `$now`, or the literal text that stands there.
+    """
+
+    table: Name
+    columns: dict[str, str]
+    schema: Name | None = None
+    actor: ActorLookup | None = None
+    without_tenant: WithoutTenant | None = None
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`schemas/policy.yaml`: what is not about one table."""
+
+    audit: AuditPolicy
+
+
+class Places:
+    """Where each part of a definition stands, for errors that are found long after it was read."""
+
+    __slots__ = ("_file", "_root")
+
+    def __init__(self, document: Document) -> None:
+        self._file = document.path
+        self._root = document.root
+
+    def of(self, *path: str | int) -> Location:
+        """The place of the deepest part of `path` that exists (its key, where it has one)."""
+        node: Node | None = self._root
+        line, column = (node.line, node.column) if node is not None else (1, 1)
+        for step in path:
+            if isinstance(node, MappingNode) and step in node.keys:
+                line, column = node.keys[str(step)]
+                node = node.items[str(step)]
+            elif isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.items):
+                node = node.items[step]
+                line, column = node.line, node.column
+            else:
+                break
+        return Location(self._file, line, column)
+
+
+class Table:
+    """A table as its schema file defines it: the definition, its typed fields in order of name, and their places."""
+
+    __slots__ = ("definition", "fields", "name", "places", "secret")
+
+    def __init__(self, definition: TableDefinition, fields: Mapping[str, Field], places: Places) -> None:
+        self.name = definition.table
+        self.definition = definition
+        self.fields: dict[str, Field] = dict(sorted(fields.items()))
+        self.secret = frozenset(definition.secret)
+        self.places = places
+
+
+class Definitions(msgspec.Struct, frozen=True):
+    """All of `schemas/`: tables by name, sorted, and the policy with its places."""
+
+    tables: dict[str, Table]
+    policy: Policy
+    policy_places: Places
+
+
+def read_definitions(documents: Iterable[Document], problems: list[Problem]) -> Definitions | None:
+    """Definitions from the documents of `schemas/` (those directly in it). None if any problem was appended."""
+    before = len(problems)
+    tables: dict[str, Table] = {}
+    policy: Policy | None = None
+    policy_places: Places | None = None
+    for document in documents:
+        stem = document.path.rpartition("/")[2].rpartition(".")[0]
+        places = Places(document)
+        if stem == "policy":
+            policy, policy_places = _read_policy(document, places, problems), places
+            continue
+        table = _read_table(document, places, problems)
+        if table is None:
+            continue
+        if table.name != stem:
+            where = places.of("table")
+            problems.append(Problem(f"the file of table {table.name} must be called {table.name}.yaml", where))
+        tables[table.name] = table
+    if policy_places is None:
+        problems.append(
+            Problem("schemas/policy.yaml is missing", None, "it says where audit entries go; see docs/schemas.md")
+        )
+    if len(problems) > before or policy is None or policy_places is None:
+        return None
+    return Definitions(dict(sorted(tables.items())), policy, policy_places)
+
+
+def _read_policy(document: Document, places: Places, problems: list[Problem]) -> Policy | None:
+    policy = _convert(document, Policy, places, problems)
+    if policy is not None:
+        for column, word in policy.audit.columns.items():
+            if word.startswith("$") and word not in AUDIT_WORDS:
+                where = places.of("audit", "columns", column)
+                hint = nearest(word, AUDIT_WORDS) or f"one of {', '.join(AUDIT_WORDS)}"
+                problems.append(Problem(f"{word} is nothing that an audit entry has", where, hint))
+        without = policy.audit.without_tenant
+        if without is not None and without.create is not None:
+            if without.create.row.get(without.create.key) != without.tenant:
+                place = places.of("audit", "without_tenant", "create", "row", without.create.key)
+                problems.append(Problem(f"the row to create must have the key {without.tenant}", place))
+        for needed in ("$tenant", "$event", "$metadata"):
+            if needed not in policy.audit.columns.values():
+                problems.append(Problem(f"no column of the audit table takes {needed}", places.of("audit", "columns")))
+    return policy
+
+
+def _read_table(document: Document, places: Places, problems: list[Problem]) -> Table | None:
+    before = len(problems)
+    definition = _convert(document, TableDefinition, places, problems)
+    if definition is None:
+        return None
+    fields: dict[str, Field] = {}
+    for name, body in definition.fields.items():
+        field = _read_field(name, body, places, problems)
+        if field is not None:
+            fields[name] = field
+    problems.extend(_contradictions(definition, places))
+    return Table(definition, fields, places) if len(problems) == before else None
+
+
+def _read_field(name: str, body: Any, places: Places, problems: list[Problem]) -> Field | None:
+    if not isinstance(body, dict) or "type" not in body:
+        where = places.of("fields", name)
+        problems.append(Problem(f"field {name} has no type", where, "for example {type: boolean, kill: false}"))
+        return None
+    if body["type"] not in field_type_names():
+        hint = nearest(str(body["type"]), field_type_names()) or f"one of {', '.join(field_type_names())}"
+        problems.append(Problem(f"{body['type']} is not a type", places.of("fields", name, "type"), hint))
+        return None
+    try:
+        field: Field = msgspec.convert(body, Field)  # type: ignore[arg-type]  # a union is a type form
+    except msgspec.ValidationError as error:
+        problems.append(_problem_of(error, places, ("fields", name), _properties_of_field(body["type"])))
+        return None
+    wrong = [Problem(f"{message}", places.of("fields", name, part)) for part, message in field.definition_problems()]
+    problems.extend(wrong)
+    return None if wrong else field
+
+
+def _contradictions(definition: TableDefinition, places: Places) -> Iterator[Problem]:
+    secret = set(definition.secret)
+    reserved = {definition.key: "the key", definition.touch: "the column that is touched on a write"}
+    for name in definition.fields:
+        where = places.of("fields", name)
+        if name in secret:
+            yield Problem(f"{name} is named under `secret`, and can never be managed", where)
+        elif name in reserved:
+            yield Problem(f"{name} is {reserved[name]}, and cannot be managed as well", where)
+        elif name.startswith("$"):
+            yield Problem(f"{name}: names that begin with $ are directives, not columns", where)
+    for part, column in (("key", definition.key), ("label", definition.label), ("touch", definition.touch)):
+        if column in secret:
+            yield Problem(f"{column} is named under `secret`, and can never be read", places.of(part))
+    if definition.audit.tenant in secret:
+        yield Problem(f"{definition.audit.tenant} is named under `secret`", places.of("audit", "tenant"))
+    for name in secret.intersection(definition.create):
+        yield Problem(f"{name} is named under `secret`, and can never be written", places.of("create", name))
+    if definition.create and definition.missing_row == "error":
+        yield Problem("`create` has no meaning with `missing_row: error`", places.of("create"), "missing_row: create")
+
+
+def _convert(document: Document, kind: type[Any], places: Places, problems: list[Problem]) -> Any:
+    if not isinstance(document.root, MappingNode):
+        problems.append(Problem("a mapping is expected here", places.of(), "see docs/schemas.md"))
+        return None
+    try:
+        data = to_json(document.root)
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        properties = [field.encode_name for field in msgspec.structs.fields(kind)]
+        problems.append(_problem_of(error, places, (), properties))
+    except ValueError as error:
+        problems.append(Problem(str(error), places.of()))
+    return None
+
+
+def _properties_of_field(type_name: str) -> list[str]:
+    kind: type[FieldBase] = next(k for k in Field.__args__ if k.__struct_config__.tag == type_name)
+    return [field.encode_name for field in msgspec.structs.fields(kind)]
+
+
+def _problem_of(
+    error: msgspec.ValidationError, places: Places, prefix: tuple[str, ...], properties: Iterable[str]
+) -> Problem:
+    """msgspec says ``Expected `int`, got `str` - at `$.fields.limit.min` ``; the path becomes a line of the file."""
+    message, _, path = str(error).partition(" - at `$")
+    steps: tuple[str | int, ...] = tuple(
+        int(index) if index else name for name, index in re.findall(r"\.([^.\[\]`]+)|\[(\d+)\]", path)
+    )
+    unknown = re.fullmatch(r"Object contains unknown field `(.+)`", message)
+    missing = re.fullmatch(r"Object missing required field `(.+)`", message)
+    if unknown:
+        known = nearest(unknown[1], properties)
+        return Problem(f"unknown property {unknown[1]}", places.of(*prefix, *steps, unknown[1]), known)
+    if missing:
+        return Problem(f"{missing[1]} is missing", places.of(*prefix, *steps))
+    plain = message.replace("`", "").replace("Expected", "expected").replace("Object", "mapping")
+    return Problem(plain, places.of(*prefix, *steps))
+
+
+def literal(value: Json) -> bool:
+    """Whether a value of a `create` mapping is itself, not one of the words that begin with $."""
+    return not (isinstance(value, str) and value.startswith("$"))

@@ -1,0 +1,275 @@
+"""Where our reading meets the YAML parsers: which bytes they are shown, which parser it is, and what its complaints mean.
+
+Takes a file's bytes, or an error of a parser; gives bytes that both parsers can read, an event source, or a Problem in
+plain words. It is here so that `documents` can put events into trees and know of no encoding and no parser's phrases.
+
+There are two parsers, libyaml and PyYAML's own. The second is a hundred times slower and stands in where PyYAML was
+built without the first. They are alike but for characters that they see differently: those are refused before either
+sees them (`check_text`), or, for tabs, found by looking at what stands between the events (`misplaced_tab`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from yaml.error import MarkedYAMLError
+from yaml.parser import Parser
+from yaml.reader import Reader
+from yaml.scanner import Scanner
+from yaml.tokens import ScalarToken
+
+from reconciler.errors import Problem
+from reconciler.model import Location
+
+__all__ = [
+    "DEFAULT_EVENTS",
+    "MAX_FILE_BYTES",
+    "Events",
+    "MisplacedTab",
+    "check_text",
+    "explain_syntax_error",
+    "misplaced_tab",
+    "python_events",
+]
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+"""Larger files are not looked at: this is some 400,000 rows of five fields, and two gigabytes of memory at the worst."""
+
+
+class Events(Protocol):
+    """A parser, of one file: gives PyYAML's objects one by one and raises MarkedYAMLError."""
+
+    def get_event(self) -> Any:
+        """The next event."""
+
+    def get_token(self) -> Any:
+        """The next token, None after the last. One parser can give events or tokens, not both."""
+
+
+class _PythonParser(Reader, Scanner, Parser):
+    """PyYAML's own parser, without what composes and constructs."""
+
+    def __init__(self, data: bytes) -> None:
+        Reader.__init__(self, data)
+        Scanner.__init__(self)
+        Parser.__init__(self)
+
+
+def python_events(data: bytes) -> Events:
+    """The events of the parser that is always there."""
+    return _PythonParser(data)
+
+
+try:
+    from yaml._yaml import CParser
+except ImportError:
+    DEFAULT_EVENTS: Callable[[bytes], Events] = python_events
+else:
+    DEFAULT_EVENTS = CParser
+
+
+# Which bytes a parser is shown -------------------------------------------------------------------------------------
+
+_ORDINARY = bytes([*range(0x20, 0x7F), 0x09, 0x0A, 0x0D])
+_REFUSED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")
+
+
+def check_text(path: str, data: bytes, problems: list[Problem]) -> bytes | None:
+    """The bytes without a byte order mark; None, and a Problem, where they are not text that both parsers read alike."""
+    if len(data) > MAX_FILE_BYTES:
+        message = f"the file has {len(data):,} bytes; at most {MAX_FILE_BYTES:,} are read"
+        problems.append(Problem(message, Location(path, 1, 1), "split it: the files of a table add up"))
+        return None
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        problems.append(Problem("the file is in UTF-16", Location(path, 1, 1), "save it as UTF-8"))
+        return None
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    unusual = data.translate(None, _ORDINARY)
+    if not unusual:
+        return data
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        place = _place(path, data[: error.start].decode())
+        message = f"the byte 0x{data[error.start]:02x} (at offset {error.start:,}) is not UTF-8"
+        problems.append(Problem(message, place, "save the file as UTF-8"))
+        return None
+    # Without the ordinary bytes there is little left to search, and what is left is UTF-8 still.
+    if _REFUSED.search(unusual.decode()):
+        position = next(_REFUSED.finditer(text)).start()
+        code = ord(text[position])
+        hint = (
+            "is this a binary file, or UTF-16?" if code == 0 else f'in double quotes it can be written "\\u{code:04x}"'
+        )
+        place = _place(path, text[:position])
+        problems.append(Problem(f"the invisible character U+{code:04X} cannot stand in a file", place, hint))
+        return None
+    return data
+
+
+def _place(path: str, before: str) -> Location:
+    """Where the character stands that comes after `before`."""
+    breaks = list(_LINE_BREAK.finditer(before))
+    column = len(before) - (breaks[-1].end() if breaks else 0)
+    return Location(path, len(breaks) + 1, column + 1)
+
+
+# Tabs ---------------------------------------------------------------------------------------------------------------
+
+_TAB_MESSAGE = "a tab stands where only spaces may"
+_TAB_HINT = "indent and separate with spaces; inside double quotes a tab can be written \\t"
+_COMMENT = re.compile(r"#[^\r\n]*")
+
+
+class MisplacedTab(NamedTuple):
+    """The first tab outside quotes, block text and comments, and what stands above its line."""
+
+    problem: Problem
+    above: bytes
+
+
+def misplaced_tab(path: str, data: bytes, events: Callable[[bytes], Events]) -> MisplacedTab | None:
+    """The first tab that one parser would accept and the other not, or neither; None where there is none.
+
+    The scan ends at an error of syntax, which whoever reads the file meets too.
+    """
+    text = data.decode()
+    try:
+        index = _first_tab(text, events(data))
+    except MarkedYAMLError as error:
+        at, since = (len(text) if mark is None else mark.index for mark in (error.problem_mark, error.context_mark))
+        # The parser had read ahead, and took the last tokens before the error with it: they are scanned alone.
+        head = text[: min(at, since)]
+        try:
+            index = _first_tab(head, events(head.encode()))
+        except MarkedYAMLError:
+            index = -1
+        if index < 0 and text.startswith("\t", at):
+            index = at
+    if index < 0:
+        return None
+    place = _place(path, text[:index])
+    return MisplacedTab(Problem(_TAB_MESSAGE, place, _TAB_HINT), text[: index - place.column + 1].encode())
+
+
+def _first_tab(text: str, events: Events) -> int:
+    """The index of the first tab that is not in quotes, block text or a comment, or -1."""
+    position = 0
+    while (token := events.get_token()) is not None:
+        start, end = token.start_mark.index, token.end_mark.index
+        if start > position:
+            tab = _COMMENT.sub(_blank, text[position:start]).find("\t")
+            if tab >= 0:
+                return position + tab
+        if isinstance(token, ScalarToken) and not token.plain:
+            is_block = token.style in ("|", ">")
+            header = _LINE_BREAK.search(text, start) if is_block else None
+            tab = _COMMENT.sub(_blank, text[start : header.start()]).find("\t") if header else -1
+            tab += start if tab >= 0 else 0
+        else:
+            tab = text.find("\t", start, end)
+        if tab >= 0:
+            return tab
+        position = max(position, end)
+    return -1
+
+
+def _blank(match: re.Match[str]) -> str:
+    return " " * len(match[0])
+
+
+# What an error means ------------------------------------------------------------------------------------------------
+
+
+class _Meaning(NamedTuple):
+    """`pattern` is looked for in "context: problem". `at_start`: the place is where the construct began."""
+
+    pattern: re.Pattern[str]
+    message: str
+    hint: str
+    at_start: bool = False
+
+
+_QUOTE_TEXT = "put it in quotes if it is text"
+_MEANINGS = tuple(
+    _Meaning(re.compile(pattern), *rest)
+    for pattern, *rest in (
+        ("quoted scalar: found unexpected end", "the quote that opens here is never closed", "close it", True),
+        (
+            "quoted scalar: found unexpected document",
+            'the quote that opens here is not closed before a line of "---" or "..."',
+            "close it, or indent that line",
+            True,
+        ),
+        (
+            "escape character|hexdecimal|hexadecimal|Unicode character escape|unicode character escape",
+            "what follows the backslash is no escape",
+            r"in double quotes write \\ for a backslash, or use single quotes",
+        ),
+        ("could not find expected ':'", 'a ":" is missing after this', 'a line is "key: value", or "- item"', True),
+        (
+            "mapping values are not allowed",
+            'a ":" is not allowed here',
+            'quote a value that holds ": ", and begin keys of one level in the same column',
+        ),
+        (
+            "block mapping: (did not find expected key|expected <block end>)",
+            "a key of the mapping above, or its end, was expected here",
+            'keys of one level begin in the same column, and each has its ":"',
+        ),
+        (
+            "block (collection|sequence): (did not find expected '-'|expected <block end>)",
+            'the next "- " of the list above, or its end, was expected here',
+            'the "-" of one list stand in the same column',
+        ),
+        (
+            "flow sequence: ",
+            'a "," or "]" is missing here',
+            "in [ ] items are separated by commas; quote text that holds [ ] { } or ,",
+        ),
+        (
+            "flow mapping: ",
+            'a "," or "}" is missing here',
+            "in { } pairs are separated by commas; quote text that holds [ ] { } or ,",
+        ),
+        ("sequence entries are not allowed", 'a "- " is not allowed here', "begin the list on a line of its own"),
+        ("mapping keys are not allowed", 'a "? " is not allowed here', _QUOTE_TEXT),
+        ("scanning an (anchor|alias)", 'a name must follow the "&" or "*"', _QUOTE_TEXT),
+        ("tag", "this is no tag that can be read", "remove it, or " + _QUOTE_TEXT),
+        ("directive|incompatible YAML", "this is no directive that can be read", "remove the line"),
+        (
+            "block scalar",
+            'what follows "|" or ">" cannot be read',
+            "only a sign, one digit (1 to 9) or a comment may stand on that line",
+        ),
+        (
+            "<document start>",
+            "the document has ended, yet text follows",
+            'a file holds one document: begin no line with "..."',
+        ),
+        ("node content", "a value was expected here", 'write one, or "null"'),
+    )
+)
+
+
+def explain_syntax_error(path: str, data: bytes, error: MarkedYAMLError) -> Problem:
+    """The parser's error as a Problem: a sentence of ours where its phrase is known, else the phrase itself."""
+    at = error.problem_mark or error.context_mark
+    place = Location(path, 1, 1) if at is None else Location(path, at.line + 1, at.column + 1)
+    text = data.decode()
+    character = "" if at is None else text[at.index : at.index + 1]
+    if character == "\t":
+        return Problem(_TAB_MESSAGE, place, _TAB_HINT)
+    phrase = f"{error.context or 'reading'}: {error.problem}"
+    if "cannot start any token" in phrase:
+        return Problem(f'no value can begin with "{character}"', place, _QUOTE_TEXT)
+    for meaning in _MEANINGS:
+        if meaning.pattern.search(phrase):
+            start = error.context_mark
+            if meaning.at_start and start is not None:
+                place = Location(path, start.line + 1, start.column + 1)
+            return Problem(meaning.message, place, meaning.hint)
+    return Problem(f"this is not YAML ({phrase})", place)

@@ -1,0 +1,202 @@
+"""The same promises behind a real PgBouncer in transaction mode, which is how the platform's database is reached.
+
+Transactions here commit and repeat: that is when a pooler shows what a client left behind. The program comes from the
+distribution (`apt-get install pgbouncer`); where it is absent these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import psycopg
+import pytest
+
+from reconciler.connection import DatabaseConnection, open_database
+from reconciler.database_url import parse_database_url
+from reconciler.driver_errors import ConnectionLost
+from reconciler.errors import Unreachable
+from reconciler.transaction import begin_read_only, begin_read_write
+
+PROGRAM = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
+
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not installed (Debian: apt-get install pgbouncer)")
+
+
+class Pooler(msgspec.Struct):
+    """A running PgBouncer; `url` is written as Prisma's users write it."""
+
+    url: str
+    port: int
+    process: subprocess.Popen[bytes]
+
+
+@pytest.fixture
+def pooler(database: str) -> Iterator[Pooler]:
+    """PgBouncer with one server connection, so that every transaction runs where the one before it ran."""
+    place = psycopg.conninfo.conninfo_to_dict(database)
+    port = free_port()
+    # Not pytest's own folder: that one is closed to the user that PgBouncer runs as.
+    folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+    folder.chmod(0o755)
+    secret = f" password={place['password']}" if place.get("password") else ""
+    (folder / "pgbouncer.ini").write_text(
+        f"""
+        [databases]
+        * = host={place["host"]} port={place["port"]} user={place["user"]}{secret}
+        [pgbouncer]
+        listen_addr = 127.0.0.1
+        listen_port = {port}
+        unix_socket_dir =
+        auth_type = plain
+        auth_file = {folder}/users.txt
+        pool_mode = transaction
+        default_pool_size = 1
+        max_client_conn = 3
+        server_round_robin = 0
+        server_reset_query =
+        query_wait_timeout = 5
+        """.replace("\n        ", "\n")
+    )
+    (folder / "users.txt").write_text('"shop.project" "Zq@s/ecret"\n')
+    command = [str(PROGRAM), "-q", *(["-u", "nobody"] if os.getuid() == 0 else []), str(folder / "pgbouncer.ini")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(port, process)
+        url = (
+            f"postgresql://shop.project:Zq%40s%2Fecret@127.0.0.1:{port}/{place['dbname']}"
+            "?pgbouncer=true&connection_limit=1&pool_timeout=0&schema=shop&sslmode=disable"
+        )
+        with psycopg.connect(database, autocommit=True) as admin:
+            admin.execute("CREATE SCHEMA shop")
+            admin.execute("CREATE TABLE shop.thing (id int PRIMARY KEY, size int)")
+            admin.execute("INSERT INTO shop.thing VALUES (1, 0)")
+        yield Pooler(url, port, process)
+    finally:
+        process.terminate()
+        process.wait(10)
+        shutil.rmtree(folder)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except OSError:
+            assert process.poll() is None, "pgbouncer did not start"
+            time.sleep(0.05)
+    raise AssertionError("pgbouncer does not listen")
+
+
+def opened(pooler: Pooler, **options: float) -> DatabaseConnection:
+    address = parse_database_url(pooler.url, variable="DATABASE_URL")
+    return open_database([address], timeout_s=options.get("timeout_s", 5.0))
+
+
+def backend(connection: DatabaseConnection) -> object:
+    return connection.execute("SELECT pg_backend_pid()").fetchone()
+
+
+def test_prismas_url_works_as_it_stands(pooler: Pooler) -> None:
+    with opened(pooler) as connection:
+        assert connection.address.pooled
+        with begin_read_only(connection, doing="reading"):
+            # Found by its bare name, because the URL says schema=shop.
+            assert connection.execute("SELECT size FROM thing").fetchone() == (0,)
+
+
+def test_transactions_that_commit_and_repeat_meet_no_prepared_statement(pooler: Pooler, database: str) -> None:
+    with opened(pooler) as one, opened(pooler) as two:
+        for number in range(1, 13):
+            for connection in (one, two):
+                with begin_read_write(connection, doing="counting"):
+                    connection.execute("UPDATE thing SET size = size + %s WHERE id = %s", [number, 1])
+                with begin_read_only(connection, doing="reading"):
+                    connection.execute("SELECT size FROM thing WHERE id = %s", [1])
+        assert backend(one) == backend(two)
+    with psycopg.connect(database) as direct:
+        assert direct.execute("SELECT size FROM shop.thing").fetchone() == (2 * sum(range(1, 13)),)
+        assert direct.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
+
+
+def test_what_a_transaction_sets_does_not_reach_the_next_client(pooler: Pooler) -> None:
+    names = ("statement_timeout", "lock_timeout", "search_path", "TimeZone", "idle_in_transaction_session_timeout")
+    with opened(pooler) as one, opened(pooler) as two:
+        before = [two.execute(f"SHOW {name}".encode()).fetchone() for name in names]
+        with begin_read_write(one, doing="testing", lock_timeout_ms=1111, statement_timeout_ms=2222):
+            inside = [one.execute(f"SHOW {name}".encode()).fetchone() for name in names]
+            pid = backend(one)
+        assert inside[:3] == [("2222ms",), ("1111ms",), ("shop",)]
+        assert backend(two) == pid
+        assert [two.execute(f"SHOW {name}".encode()).fetchone() for name in names] == before
+
+
+def test_a_transaction_level_advisory_lock_ends_with_its_transaction(pooler: Pooler, database: str) -> None:
+    with opened(pooler) as one, psycopg.connect(database, autocommit=True) as direct:
+        free = "SELECT pg_try_advisory_xact_lock(4711)"
+        with begin_read_write(one, doing="locking"):
+            one.execute("SELECT pg_advisory_xact_lock(4711)")
+            assert direct.execute(free).fetchone() == (False,)
+        assert direct.execute(free).fetchone() == (True,)
+
+
+def test_a_wrong_password_at_the_pooler_is_said_at_once_and_not_shown(pooler: Pooler) -> None:
+    pooler.url = pooler.url.replace("Zq%40s%2Fecret", "Zq%40wrong")
+    with pytest.raises(Unreachable, match='the password for user "shop.project" was refused') as caught:
+        opened(pooler)
+    assert "wrong" not in str(caught.value)
+
+
+def test_a_pooler_without_a_free_place_is_said(pooler: Pooler) -> None:
+    with opened(pooler), opened(pooler), opened(pooler):
+        with pytest.raises(Unreachable, match="no connection is free: no more connections allowed"):
+            opened(pooler)
+
+
+def test_a_pooler_whose_only_server_connection_is_busy_is_given_up_in_time(pooler: Pooler) -> None:
+    with opened(pooler) as busy, begin_read_write(busy, doing="holding the connection"):
+        started = time.monotonic()
+        with pytest.raises(Unreachable, match="did not answer within"):
+            opened(pooler, timeout_s=0.7)
+        assert time.monotonic() - started < 1.5
+
+
+def test_a_database_that_the_pooler_does_not_find_is_named(pooler: Pooler) -> None:
+    pooler.url = pooler.url.partition("?")[0].rpartition("/")[0] + "/nowhere"
+    with pytest.raises(Unreachable, match='there is no database "nowhere"'):
+        opened(pooler)
+
+
+def test_a_pooler_that_dies_in_the_middle_leaves_nothing_committed(pooler: Pooler, database: str) -> None:
+    with opened(pooler) as connection, pytest.raises(ConnectionLost, match="nothing was committed"):
+        with begin_read_write(connection, doing="applying"):
+            connection.execute("UPDATE thing SET size = 99")
+            pooler.process.kill()
+            pooler.process.wait(10)
+            connection.execute("UPDATE thing SET size = 100")
+    with psycopg.connect(database) as direct:
+        assert direct.execute("SELECT size FROM shop.thing").fetchone() == (0,)
+
+
+def test_a_server_that_dies_behind_the_pooler_leaves_nothing_committed(pooler: Pooler, database: str) -> None:
+    with opened(pooler) as connection, psycopg.connect(database, autocommit=True) as direct:
+        with pytest.raises(ConnectionLost, match="nothing was committed"):
+            with begin_read_write(connection, doing="applying"):
+                connection.execute("UPDATE thing SET size = 99")
+                direct.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE xact_start < now()")
+                connection.execute("UPDATE thing SET size = 100")
+        assert direct.execute("SELECT size FROM shop.thing").fetchone() == (0,)
