@@ -233,3 +233,31 @@ def _ledger(*, has_ledger: bool, limited: bool) -> sql.SQL:
 
 def _row(table: Table, key: str, document: str) -> Row:
     return Row(table.name, key, {name: Value(data) for name, data in from_text(document).items()})
+
+
+def count_rows(connection: Connection[Any], relation: Relation) -> int:
+    """How many rows the table has."""
+    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(relation.identifier)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def read_value(connection: Connection[Any], table: Table, relation: Relation, key: str, field: str) -> Json:
+    """One managed value of one row; None where there is no such row."""
+    statement = sql.SQL("SELECT jsonb_build_object('v', {value})::text FROM {table} AS t WHERE t.{key} = %s").format(
+        value=relation.columns[field].canonical("t"),
+        table=relation.identifier,
+        key=sql.Identifier(table.definition.key),
+    )
+    row = connection.execute(statement, (key,)).fetchone()
+    return from_text(row[0])["v"] if row else None
+
+
+def count_open(connection: Connection[Any], table: Table, relation: Relation, field: str) -> int:
+    """How many rows have the field on another side than the kill side."""
+    kill = getattr(table.fields[field], "kill", None)
+    killed = kill if isinstance(kill, list) else [kill]
+    statement = sql.SQL("SELECT count(*) FROM {table} AS t WHERE to_jsonb({value}) <> ALL (%s::jsonb[])").format(
+        table=relation.identifier, value=relation.columns[field].canonical("t")
+    )
+    row = connection.execute(statement, (text_array([to_text(value) for value in killed]),)).fetchone()
+    return int(row[0]) if row else 0

@@ -15,7 +15,8 @@ from reconciler.canonical import text_array, to_text
 from reconciler.catalog import Relation
 from reconciler.errors import Failed
 from reconciler.model import Action, Change, Json, Missing, Row, RowKey
-from reconciler.schema import NOW, Table
+from reconciler.policy import NOW
+from reconciler.schema import Table
 
 LOCK_KEY = 0x7265636F6E63696C
 """The advisory lock that one apply holds at a time: the bytes of "reconcil"."""

@@ -17,7 +17,8 @@ from reconciler.canonical import to_text
 from reconciler.catalog import Catalog, Relation
 from reconciler.ledger import RunRecord
 from reconciler.model import Change, Json, RowKey
-from reconciler.schema import NOW, AuditPolicy, RowToCreate, Table
+from reconciler.policy import NOW, AuditPolicy, RowToCreate
+from reconciler.schema import Table
 
 
 def find_actor(connection: Connection[Any], policy: AuditPolicy, catalog: Catalog, email: str) -> str | None:
@@ -85,7 +86,7 @@ _METADATA = sql.SQL(
     """
     %(common)s::jsonb || jsonb_strip_nulls(jsonb_build_object(
         'table', c.table_name, 'key', c.key, 'field', c.field, 'finding', c.finding, 'direction', c.direction,
-        'file', c.file, 'line', c.line))
+        'file', c.file, 'line', c.line, 'waived', c.waived))
     || jsonb_build_object(
         'before', c.before, 'after', c.after, 'reason', coalesce(c.reason, %(common)s::jsonb ->> 'runReason'))
     """

@@ -6,7 +6,7 @@ Takes canonical values; gives JSON text (sorted, so that equal values have equal
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import msgspec
@@ -17,9 +17,12 @@ _EXACT_AS_INT = 40
 """Digits up to which a decimal without a fraction becomes an int (1e999999 must not become a million digits)."""
 
 
+_WITHOUT_ROUNDING = Context(prec=1_000_000)
+
+
 def number(text: str) -> int | Decimal:
     """The canonical number of its text: an int where there is no fraction, else a Decimal without trailing zeros."""
-    value = Decimal(text).normalize()
+    value = Decimal(text).normalize(_WITHOUT_ROUNDING)
     if value.as_tuple().exponent in range(-_EXACT_AS_INT, 0) or not value.is_finite():
         return value
     return int(value) if abs(value.adjusted()) <= _EXACT_AS_INT else value

@@ -38,8 +38,12 @@ _REACH = "Check the host and the port, and that a firewall or a paused project i
 # The first that is found in the text counts. {user}, {dbname} and {host} are filled in from the address.
 _KNOWN: tuple[tuple[str, Failure], ...] = (
     (
+        r"no password supplied",
+        Failure('the server asks for a password of user "{user}", and the address has none', curable=False),
+    ),
+    (
         r"password authentication failed|SASL authentication failed|SCRAM authentication failed|wrong password"
-        r"|no password supplied|empty password|Invalid format for user or db_name",
+        r"|empty password|Invalid format for user or db_name",
         Failure(
             'the password for user "{user}" was refused',
             "Check user and password; characters such as % @ / must be percent-encoded in a URL.",
@@ -60,7 +64,7 @@ _KNOWN: tuple[tuple[str, Failure], ...] = (
         Failure('database "{dbname}" accepts no connection of user "{user}"', curable=False),
     ),
     (
-        r"no encryption|SSL off|SSL required|SSL connection is required|TLS required",
+        r"\A(?!.*SSL encryption).*no encryption|SSL off|SSL required|SSL connection is required|TLS required",
         Failure("the server wants TLS", "Add sslmode=require to the address.", curable=False),
     ),
     (
@@ -85,7 +89,7 @@ _KNOWN: tuple[tuple[str, Failure], ...] = (
         Failure("what listens there does not speak PostgreSQL's protocol", "Check the port.", curable=False),
     ),
     (
-        r"invalid .* value|invalid connection option|could not match|requires? .*sslmode|weak sslmode",
+        r"invalid [^\n]* value|invalid connection option|could not match|requires? .*sslmode|weak sslmode",
         Failure("libpq refuses the address: {text}", "Correct its parameters.", curable=False),
     ),
     (
@@ -128,7 +132,7 @@ def explain(text: str, address: DatabaseAddress, host: Host | None) -> Failure:
     place = str(host) if host else "the default host"
     quoted = _one_line(address.redact(text))
     for pattern, failure in _KNOWN:
-        if re.search(pattern, text, re.IGNORECASE):
+        if re.search(pattern, text, re.IGNORECASE | re.DOTALL):
             reason = failure.reason.format(
                 user=address.user, dbname=address.dbname or address.user, host=place, text=quoted
             )
@@ -150,9 +154,12 @@ def not_resolved(host: Host, why: str) -> Failure:
 
 
 def _one_line(text: str) -> str:
-    """The last line that says something, without libpq's preamble and the server's severity, and not too long."""
-    lines = [line.strip() for line in text.splitlines() if not line.startswith(("\t", "HINT:", "DETAIL:"))]
-    last = next((line for line in reversed(lines) if line), "nothing")
+    """What was said of the last attempt, without libpq's preamble and the server's severity, and not too long.
+
+    libpq reports a second attempt, without TLS, in a second line; lines below these are hints.
+    """
+    lines = [line for line in text.splitlines() if line.strip()] or ["nothing"]
+    last = next((line for line in reversed(lines) if line.startswith("connection to server ")), lines[0])
     last = re.sub(r"^connection to server .*? failed: ", "", last)
-    last = re.sub(r"^(?:FATAL|ERROR|PANIC):\s+", "", last)
+    last = re.sub(r"^(?:FATAL|ERROR|PANIC):\s+", "", last).strip(" .")
     return last if len(last) <= _LONGEST else last[: _LONGEST - 1] + "…"

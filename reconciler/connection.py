@@ -289,8 +289,8 @@ def _sentence(failed: Sequence[NotConnected], seconds: float, *, asked_to_wait: 
     if not failed[0].failure.curable:
         return f"the database cannot be used: {tried}. {advice}".strip()
     waited = f" after {_duration(seconds)} of trying" if asked_to_wait else ""
-    later = "" if asked_to_wait else " With --wait 10m it is tried again until it answers."
-    return f"the database cannot be reached{waited}: {tried}. {advice}{later}".strip()
+    later = "" if asked_to_wait else "With --wait 10m it is tried again until it answers."
+    return " ".join(filter(None, (f"the database cannot be reached{waited}: {tried}.", advice, later)))
 
 
 def _duration(seconds: float) -> str:

@@ -14,26 +14,46 @@ from typing import Any
 import msgspec
 from psycopg import Connection
 
-from reconciler.actual import Mismatch, Seen, compare, expectations, lock_rows
+from reconciler.actual import Mismatch, Seen, compare, count_rows, expectations, lock_rows
+from reconciler.blast import refusals, tables_to_count
 from reconciler.canonical import to_text
 from reconciler.catalog import Catalog, Relation, read_catalog
 from reconciler.diff import diff_row
 from reconciler.errors import InvalidInput, NotAsExpected, Problem, UsageProblem, nearest
-from reconciler.fields import format_timestamp
+from reconciler.expiry import expiry_notices, in_effect, restoring
+from reconciler.fields import format_timestamp, seconds
 from reconciler.fit import problems_of_reading, relation_of, relations_of
-from reconciler.guards import hold_back
-from reconciler.ledger import Head, read_head, read_marks, read_released
+from reconciler.freezes import frozen_now
+from reconciler.guards import CheckResult, Frozen, Situation, checks_needed, hold_back
+from reconciler.ledger import Head, read_freezes, read_head, read_marks, read_released, values_before
 from reconciler.ledger_schema import VERSION
-from reconciler.model import Action, Change, FieldKey, Mark, Row, RowKey
+from reconciler.model import Action, Change, Direction, FieldKey, Mark, Row, RowKey
 from reconciler.plan import Notice, Plan, Scope, count, fingerprint_of
-from reconciler.project import Project
+from reconciler.project import Project, broken_invariants
 from reconciler.schema import Table
 
 Look = Callable[[Connection[Any], Table, Relation, Sequence[Seen]], list[Seen]]
 
 
+class Inputs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a decision depends on besides git and the database.
+
+    `results`: the health checks made so far. `committed`: whether desired stands in a commit. `allowed_changes`: how
+    many rows may change whatever the blast limit says; `allowance` tells, only where that is not enough, how many the
+    commits since the one applied last allow. `now`: another time than the database's, for a demo.
+    """
+
+    scope: Scope = Scope()
+    notices: tuple[Notice, ...] = ()
+    results: Mapping[str, CheckResult] = {}
+    committed: bool = True
+    allowed_changes: int = 0
+    allowance: Callable[[str | None], int] = lambda _applied: 0
+    now: datetime | None = None
+
+
 class Decision(msgspec.Struct, frozen=True):
-    """A Plan, and what an apply needs to carry it out."""
+    """A Plan, and what an apply needs to carry it out. `checks_needed` would have to be made before it is final."""
 
     plan: Plan
     catalog: Catalog
@@ -43,6 +63,7 @@ class Decision(msgspec.Struct, frozen=True):
     tenants: Mapping[RowKey, str | None]
     marks: Mapping[FieldKey, Mark]
     now: datetime
+    checks_needed: frozenset[str] = frozenset()
 
 
 def as_seen(_connection: Connection[Any], _table: Table, _relation: Relation, seen: Sequence[Seen]) -> list[Seen]:
@@ -55,24 +76,21 @@ def locked(connection: Connection[Any], table: Table, relation: Relation, seen: 
     return lock_rows(connection, table, relation, seen) if seen else []
 
 
-def decide(
-    connection: Connection[Any], project: Project, scope: Scope, look: Look, notices: Sequence[Notice] = ()
-) -> Decision:
+def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: Look) -> Decision:
     """Make the Plan.
 
     Raises NotAsExpected where the database does not fit the schemas, InvalidInput where state names what the database
     lacks (an unknown row, an `$expect` that does not hold), UsageProblem where the scope names nothing.
     """
-    definitions = project.definitions
-    desired = _in_scope(project, scope)
+    definitions, scope = project.definitions, inputs.scope
+    written_down = _in_scope(project, scope)
     catalog = read_catalog(connection, relations_of(definitions))
-    problems = problems_of_reading(definitions, desired, catalog)
+    problems = problems_of_reading(definitions, written_down, catalog)
     if problems:
         raise NotAsExpected(problems)
     head = _head(connection, catalog)
-    notes = list(notices)
-    if head.version == 0:
-        notes.append(Notice("there is no ledger yet: everything is new. `reconcile init` makes it"))
+    now = _clock(inputs, head, catalog)
+    desired, notes = _in_effect(connection, project, written_down, head, now)
 
     seen = _look_at_rows(connection, project, desired, scope, catalog, look)
     keys = [(name, row.key) for name, rows in seen.items() for row in rows]
@@ -82,19 +100,29 @@ def decide(
 
     changes = _diff(project, desired, seen, marks)
     changes += _orphans(connection, definitions.tables, head) if scope.is_everything else []
-    changes = sorted(hold_back(changes, ()), key=Change.sort_key)
+    situation = Situation(
+        now=now,
+        tables=definitions.tables,
+        desired=desired,
+        marks=marks,
+        results=inputs.results,
+        frozen=_frozen(connection, project, head, changes, now),
+        committed=inputs.committed,
+    )
+    changes = sorted(hold_back(changes, situation), key=Change.sort_key)
     missing = _missing_rows(project, desired, seen)
     notes += _check_expectations(connection, project, desired, catalog, changes, missing)
 
     plan = Plan(
         id=str(uuid.uuid4()),
-        created_at=format_timestamp(catalog.now),
+        created_at=format_timestamp(now),
         revision=project.revision,
         last_applied=head.commit,
         scope=scope,
         database=catalog.database,
         changes=tuple(changes),
-        notices=tuple(notes),
+        notices=(*inputs.notices, *notes),
+        refusals=tuple(_blast(connection, project, catalog, changes, inputs, head)),
         counts=count(
             changes,
             managed_rows=sum(len(rows) for rows in desired.values()),
@@ -110,8 +138,64 @@ def decide(
         {(name, row.key): row.base for name, rows in seen.items() for row in rows},
         {(name, row.key): row.tenant for name, rows in seen.items() for row in rows},
         marks,
-        catalog.now,
+        now,
+        frozenset(checks_needed(changes, situation)),
     )
+
+
+def _clock(inputs: Inputs, head: Head, catalog: Catalog) -> datetime:
+    """The database's clock, which all runs share, whatever machine they are on; in a demo's database, another."""
+    if inputs.now is None:
+        return catalog.now
+    if not head.movable_clock:
+        raise UsageProblem("--now moves the clock of a demo's database only")
+    return inputs.now
+
+
+def _in_effect(
+    connection: Connection[Any], project: Project, written_down: dict[str, dict[str, Row]], head: Head, now: datetime
+) -> tuple[dict[str, dict[str, Row]], list[Notice]]:
+    """The desired State as it counts now (`until`, `then`), and what is to be said about that."""
+    notes = []
+    if head.version == 0:
+        notes.append(Notice("there is no ledger yet: everything is new. `reconcile init` makes it"))
+    if not any(row.timed for rows in written_down.values() for row in rows.values()):
+        return written_down, notes
+    before = values_before(connection, restoring(written_down, now)) if head.version else {}
+    soon = seconds(project.definitions.policy.expiring_soon)
+    notes += expiry_notices(written_down, now, soon, before)
+    desired = in_effect(written_down, now, before)
+    problems = broken_invariants(project.definitions, desired)
+    if problems:
+        raise InvalidInput(problems, "Once `until` has passed:")
+    return desired, notes
+
+
+def _frozen(
+    connection: Connection[Any], project: Project, head: Head, changes: Sequence[Change], now: datetime
+) -> list[Frozen]:
+    """The freezes that are on. Where nothing but kills is written, nobody asks."""
+    if not any(change.action.writes and change.direction is not Direction.KILL for change in changes):
+        return []
+    called = read_freezes(connection, now) if head.version else []
+    return [*frozen_now(project.definitions.policy.freezes, now), *called]
+
+
+def _blast(
+    connection: Connection[Any],
+    project: Project,
+    catalog: Catalog,
+    changes: Sequence[Change],
+    inputs: Inputs,
+    head: Head,
+) -> list[str]:
+    blast = project.definitions.policy.blast
+    tables = project.definitions.tables
+    sizes = {
+        name: count_rows(connection, relation_of(catalog, tables[name])) for name in tables_to_count(changes, blast)
+    }
+    refused = refusals(changes, blast, sizes, inputs.allowed_changes)
+    return refusals(changes, blast, sizes, inputs.allowance(head.commit)) if refused else []
 
 
 def _covers(scope: Scope, table: str, key: str) -> bool:

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 
 from reconciler.errors import Problem, nearest
 from reconciler.fields import JsonField, NotAValue, canonical_timestamp, resolve_plainly
-from reconciler.model import Json, Location, Row, Value
+from reconciler.model import WAIVABLE, Json, Location, Row, Then, Value
 from reconciler.nodes import Document, Mapping, Node, Scalar
 from reconciler.schema import Definitions, Table
 
-LONG_FORM = ("value", "reason", "until")
+LONG_FORM = ("value", "reason", "until", "then", "override")
 """What may stand beside a value in the long form."""
 
 DIRECTIVES = ("$expect",)
@@ -133,8 +133,51 @@ class _TableReader:
         data = self._parse(row, name, node.items["value"], file)
         reason = self._text(node, "reason", file)
         until = self._moment(node, "until", file)
+        then = self._then(row, name, node, file)
+        override = self._override(node, file)
+        if not data or unknown:
+            return None
         inner = node.items["value"]
-        return Value(data[0], file, inner.line, inner.column, reason, until) if data and not unknown else None
+        if until is not None or then is not None:
+            row.timed = (*row.timed, name)
+        return Value(data[0], file, inner.line, inner.column, reason, until, then, override)
+
+    def _then(self, row: Row, name: str, node: Mapping, file: str) -> Then | None:
+        """What is to be after `until`: `restore`, a value, or `{value: …}` for a value that is called restore."""
+        child = node.items.get("then")
+        if child is None:
+            return None
+        if "until" not in node.items:
+            place = Location(file, *node.keys["then"])
+            self._problems.append(Problem("`then` says what comes after `until`, and there is none", place))
+            return None
+        if isinstance(child, Scalar) and child.text == "restore":
+            return Then(restores=True)
+        if isinstance(child, Mapping) and list(child.items) == ["value"]:
+            child = child.items["value"]
+        data = self._parse(row, name, child, file)
+        return Then(data[0]) if data else None
+
+    def _override(self, node: Mapping, file: str) -> dict[str, str]:
+        """The waivers: guard to reason."""
+        child = node.items.get("override")
+        if child is None:
+            return {}
+        if not isinstance(child, Mapping):
+            place = Location(file, child.line, child.column)
+            self._problems.append(Problem("`override` takes a mapping", place, 'override: {after: "why"}'))
+            return {}
+        waivers = {}
+        for guard in child.items:
+            if guard not in WAIVABLE:
+                hint = nearest(guard, WAIVABLE) or f"the guards are {', '.join(WAIVABLE)}"
+                problem = Problem(f'there is no guard "{guard}" to waive', Location(file, *child.keys[guard]), hint)
+                self._problems.append(problem)
+                continue
+            reason = self._text(child, guard, file)
+            if reason is not None:
+                waivers[guard] = reason
+        return waivers
 
     def _text(self, node: Mapping, part: str, file: str) -> str | None:
         child = node.items.get(part)

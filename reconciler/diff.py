@@ -24,7 +24,11 @@ def entry_digest(value: Value) -> str:
     A kill by hand is undone only by a commit that touches the entry after the kill was first seen; a touch is a digest
     that is no longer the one that was remembered then.
     """
-    return hashlib.sha256(to_text([value.data, value.reason, value.until]).encode()).hexdigest()[:16]
+    if value.entry is not None:
+        return value.entry
+    then = [value.then.data, value.then.restores] if value.then is not None else None
+    said: Json = [value.data, value.reason, value.until, then, dict(value.override)]
+    return hashlib.sha256(to_text(said).encode()).hexdigest()[:16]
 
 
 def diff_row(
@@ -78,6 +82,9 @@ def _decide(field: Field | None, wanted: Value | None, base: _Side, actual: _Sid
         text = "git no longer names it: the value stays as it is, and is managed no more"
         return (Finding.RELEASED, Action.RELEASE, Direction.NEUTRAL, text)
     desired = wanted.data
+    if _is_left_by_broken_glass(wanted, actual, mark):
+        text = f"{mark.glass if mark else ''}: left as it is until git agrees, touches this entry, or it is released"
+        return (Finding.BREAK_GLASS, Action.KEEP, Direction.NEUTRAL, text)
     if isinstance(actual, Missing):
         finding = Finding.ADOPTION if isinstance(base, Missing) else Finding.DRIFT
         direction = Direction.KILL if field.is_killed(desired) else Direction.NEUTRAL
@@ -128,11 +135,21 @@ def _conflict(field: Field, wanted: Value, actual: Json, mark: Mark | None) -> _
     return (Finding.CONFLICT, Action.UPDATE, direction, "git and the database both moved: git's value is applied")
 
 
+def _is_left_by_broken_glass(wanted: Value, actual: _Side, mark: Mark | None) -> bool:
+    """Whether a run of a dirty work tree left this value, and git has not answered since."""
+    if mark is None or mark.glass is None or mark.seen_at is None or isinstance(actual, Missing):
+        return False
+    if equal(actual, wanted.data) or not equal(mark.seen_value, actual):
+        return False
+    return not touched_since_seen(wanted, actual, mark)
+
+
 def touched_since_seen(wanted: Value, actual: Json, mark: Mark | None) -> bool:
     """Whether git's entry is another than when this very value was first seen in the database against git's will."""
     return (
         mark is not None
         and mark.seen_at is not None
+        and mark.seen_entry is not None
         and equal(mark.seen_value, actual)
         and mark.seen_entry != entry_digest(wanted)
     )

@@ -18,6 +18,7 @@ nothing or to what holds them, and aliases that would make the file mean more th
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +37,7 @@ from yaml.events import (
 from reconciler.errors import Problem
 from reconciler.model import Location
 from reconciler.nodes import Document, Mapping, Node, Scalar, Sequence
-from reconciler.syntax import DEFAULT_EVENTS, MAX_FILE_BYTES, Events, check_text, explain_syntax_error, misplaced_tab
+from reconciler.syntax import DEFAULT_EVENTS, MAX_FILE_BYTES, Events, check_text, explain_syntax_error
 
 __all__ = [
     "MAX_ALIASED",
@@ -71,12 +72,6 @@ def read_document(
     if readable is None:
         return None
     reader = _Reader(path, problems, limit=MAX_ALIASED + len(readable))
-    tab = misplaced_tab(path, readable, events) if b"\t" in readable else None
-    if tab is not None:
-        # Parsers disagree on stray tabs, so neither is shown one: what stands above the line is read, for its problems.
-        problems.append(tab.problem)
-        reader.read_head(tab.above, events)
-        return None
     # The tree has no cycles, and collecting garbage while it grows would visit it again and again for nothing.
     was_enabled = gc.isenabled()
     gc.disable()
@@ -101,6 +96,7 @@ class _Anchored(msgspec.Struct):
 
 
 _MERGE_HINT = "name the whole mapping with an alias (key: *name), or repeat the keys"
+_NUL_ESCAPE = re.compile(rb"\\(?:0|x00|u0000|U00000000)")
 _UNUSUAL_KEYS = frozenset(("<<", ""))
 _CORE = "tag:yaml.org,2002:"
 _TAGS = {
@@ -119,6 +115,7 @@ class _Reader:
         self.problems = problems
         self.limit = limit
         self.usable = True
+        self.parser_event: Callable[[], Any]
         self.get_event: Callable[[], Any]
         self.anchors: dict[str, _Anchored] = {}
         self.read_nodes = 0
@@ -130,26 +127,24 @@ class _Reader:
     def read(self, data: bytes, events: Callable[[bytes], Events]) -> Document | None:
         """The whole file."""
         try:
-            return self.document(events(data))
+            self.parser_event = events(data).get_event
+            self.get_event = self.event_without_nul if _NUL_ESCAPE.search(data) else self.parser_event
+            return self.document()
         except _Unreadable:
             pass
         except MarkedYAMLError as error:
             self.problems.append(explain_syntax_error(self.path, data, error))
         return None
 
-    def read_head(self, data: bytes, events: Callable[[bytes], Events]) -> None:
-        """A file that was cut off, for the problems in it; an error of syntax at its end is the cut's."""
-        try:
-            self.document(events(data))
-        except _Unreadable:
-            pass
-        except MarkedYAMLError as error:
-            if error.problem_mark is not None and error.problem_mark.index < len(data.decode().rstrip()):
-                self.problems.append(explain_syntax_error(self.path, data, error))
+    def event_without_nul(self) -> Any:
+        """The parser's next event, a Problem reported where an escape put a NUL into its text."""
+        event = self.parser_event()
+        if event.__class__ is ScalarEvent and "\0" in event.value:
+            self.report(event, "the text quoted here holds a NUL character, which no database stores", "remove it")
+        return event
 
-    def document(self, events: Events) -> Document | None:
+    def document(self) -> Document | None:
         """The first document; None, and a Problem, where it cannot be used."""
-        self.get_event = events.get_event
         self.get_event()  # the start of the stream
         start = self.get_event()
         if start.__class__ is StreamEndEvent:
@@ -189,11 +184,13 @@ class _Reader:
                 keys[key] = (line, mark.column + 1)
             event = get_event()
             if event.__class__ is ScalarEvent and event.anchor is None and event.tag is None:
-                mark = event.start_mark
+                text, plain = event.value, not event.style
+                if text or not plain:  # else there is nothing, and the place of nothing is its key's
+                    mark = event.start_mark
                 value_line = mark.line + 1
                 if value_line == line:
                     value_line = line  # one object for both
-                value: Node = Scalar(event.value, not event.style, value_line, mark.column + 1, None)
+                value: Node = Scalar(text, plain, value_line, mark.column + 1, None)
             else:
                 value = self.node(event, depth + 1)
             if key is not None:

@@ -24,7 +24,8 @@ from reconciler.fields import (
     TimestampField,
 )
 from reconciler.plan_json import plan_json_schema
-from reconciler.schema import AUDIT_WORDS, Definitions, Policy, Table, TableDefinition
+from reconciler.policy import AUDIT_WORDS, Policy
+from reconciler.schema import Definitions, Table, TableDefinition
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 

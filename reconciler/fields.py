@@ -38,14 +38,26 @@ class NotAValue(ValueError):
         self.hint = hint
 
 
+class Restore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The guards on the way back: not before `after` has passed since the last kill, and only if the checks of the
+    policy that `requires` names have passed.
+    """
+
+    after: Duration | None = None
+    requires: list[str] = []
+
+
 class FieldBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", kw_only=True):
     """What every type of field can say.
 
     `title` is what people call the field ("WhatsApp"); `drift` what to do when the database has moved to neither side;
-    `nullable` whether `null` may be written.
+    `nullable` whether `null` may be written. `masked_by` names the field (table/row.field) that, on its own kill side,
+    makes this one have no effect.
     """
 
     title: str | None = None
+    restore: Restore | None = None
+    masked_by: Annotated[str, msgspec.Meta(pattern=r"^[^/]+/.+\.[^.]+$")] | None = None
     nullable: bool = False
     drift: Literal["revert", "keep"] = "revert"
 

@@ -33,7 +33,8 @@ from reconciler.fields import (
     TimestampField,
 )
 from reconciler.model import Json, Location, Row
-from reconciler.schema import Definitions, Policy, Table
+from reconciler.policy import Policy
+from reconciler.schema import Definitions, Table
 
 
 def relations_of(definitions: Definitions) -> Iterator[RelationName]:

@@ -150,7 +150,9 @@ class _ObjectReader:
     """One `git cat-file --batch`: names go in by lines, objects come out in the same order."""
 
     def __init__(self, process: subprocess.Popen[bytes], directory: Path) -> None:
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         self._requests, self._answers, self._directory = process.stdin, process.stdout, directory
         self._complaints: list[bytes] = []
         # Read beside the answers: git would stop at a full error pipe, and this side would wait for its answer.

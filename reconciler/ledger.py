@@ -9,7 +9,7 @@ story to tell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ import msgspec
 from psycopg import Connection
 
 from reconciler.canonical import from_text, int_array, nullable_text_array, text_array, to_text
+from reconciler.guards import Frozen
 from reconciler.model import (
     MISSING,
     Action,
@@ -37,6 +38,7 @@ class Head(msgspec.Struct, frozen=True):
     """
 
     version: int
+    movable_clock: bool = False
     tables: tuple[str, ...] = ()
     commit: str | None = None
     run: str | None = None
@@ -77,7 +79,7 @@ def read_head(connection: Connection[Any]) -> Head:
                      ORDER BY r.table_name LIMIT 1)
               FROM held WHERE held.table_name IS NOT NULL
         )
-        SELECT m.version, (SELECT coalesce(array_agg(table_name), '{}') FROM held WHERE table_name IS NOT NULL),
+        SELECT m.version, m.movable_clock, (SELECT coalesce(array_agg(table_name), '{}') FROM held WHERE table_name IS NOT NULL),
                r.commit_id, r.id::text, r.at
           FROM reconciler.meta m
           LEFT JOIN (SELECT * FROM reconciler.run WHERE NOT dirty ORDER BY sequence DESC LIMIT 1) r ON true
@@ -85,8 +87,8 @@ def read_head(connection: Connection[Any]) -> Head:
     ).fetchone()
     if row is None:
         return Head(0)
-    version, tables, *last = row
-    return Head(version, tuple(tables), *last)
+    version, movable_clock, tables, *last = row
+    return Head(version, movable_clock, tuple(tables), *last)
 
 
 def read_released(connection: Connection[Any], tables: Sequence[str]) -> list[Change]:
@@ -128,20 +130,76 @@ def read_marks(connection: Connection[Any], rows: Sequence[RowKey]) -> dict[Fiel
     """The marks of the given rows, and of every field that is open (has `seen_at`), in one statement."""
     found = connection.execute(
         """
-        SELECT table_name, key, field, killed_at, killed_by, seen_at, seen_value::text, seen_entry
+        SELECT table_name, key, field, killed_at, killed_by, seen_at, seen_value::text, seen_entry, glass, spent
           FROM reconciler.mark
          WHERE (table_name, key) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
         UNION
-        SELECT table_name, key, field, killed_at, killed_by, seen_at, seen_value::text, seen_entry
+        SELECT table_name, key, field, killed_at, killed_by, seen_at, seen_value::text, seen_entry, glass, spent
           FROM reconciler.mark
          WHERE seen_at IS NOT NULL
         """,
         (text_array([table for table, _ in rows]), text_array([key for _, key in rows])),
     )
     return {
-        (table, key, field): Mark(killed_at, killed_by, seen_at, from_text(value) if value else None, entry)
-        for table, key, field, killed_at, killed_by, seen_at, value, entry in found
+        (table, key, field): Mark(
+            killed_at, killed_by, seen_at, from_text(value) if value else None, entry, glass, tuple(spent)
+        )
+        for table, key, field, killed_at, killed_by, seen_at, value, entry, glass, spent in found
     }
+
+
+def values_before(connection: Connection[Any], overrides: Mapping[FieldKey, Json]) -> dict[FieldKey, Json]:
+    """For each field, what it was before the last change that made it what `overrides` says; absent where none did."""
+    if not overrides:
+        return {}
+    fields = list(overrides)
+    found = connection.execute(
+        """
+        SELECT DISTINCT ON (c.table_name, c.key, c.field) c.table_name, c.key, c.field, c.before::text
+          FROM unnest(%s::text[], %s::text[], %s::text[], %s::jsonb[]) AS o (table_name, key, field, value)
+          JOIN reconciler.change c
+            ON c.table_name = o.table_name AND c.key = o.key AND c.field = o.field AND c.after = o.value
+         WHERE c.before IS NOT NULL
+         ORDER BY c.table_name, c.key, c.field, c.at DESC
+        """,
+        (
+            text_array([table for table, _, _ in fields]),
+            text_array([key for _, key, _ in fields]),
+            text_array([field for _, _, field in fields]),
+            text_array([to_text(value) for value in overrides.values()]),
+        ),
+    )
+    return {(table, key, field): from_text(before) for table, key, field, before in found}
+
+
+def read_freezes(connection: Connection[Any], now: datetime) -> list[Frozen]:
+    """The freezes that somebody has called, and that are on at `now`."""
+    found = connection.execute(
+        """
+        SELECT reason, until_at FROM reconciler.freeze
+         WHERE ended_at IS NULL AND from_at <= %(now)s AND until_at > %(now)s ORDER BY id
+        """,
+        {"now": now},
+    )
+    return [Frozen(reason, until) for reason, until in found]
+
+
+def record_freeze(connection: Connection[Any], until: datetime, reason: str, actor: str) -> None:
+    """A freeze that somebody calls, from now on."""
+    connection.execute(
+        "INSERT INTO reconciler.freeze (until_at, reason, actor) VALUES (%s, %s, %s)", (until, reason, actor)
+    )
+
+
+def end_freezes(connection: Connection[Any], reason: str, actor: str) -> int:
+    """End the called freezes that are on. Returns how many there were."""
+    return connection.execute(
+        """
+        UPDATE reconciler.freeze SET ended_at = now(), ended_by = %s, ended_reason = %s
+         WHERE ended_at IS NULL AND until_at > now()
+        """,
+        (actor, reason),
+    ).rowcount
 
 
 def record_run(connection: Connection[Any], run: RunRecord) -> None:
@@ -195,17 +253,18 @@ def record_changes(connection: Connection[Any], run_id: str, changes: Sequence[C
         int_array(change.location.line if change.location else 0 for change in changes),
         nullable_text_array(change.label for change in changes),
         text_array(tenants),
+        nullable_text_array(to_text(dict(change.waived)) if change.waived else None for change in changes),
     )
     connection.execute(
         """
         INSERT INTO reconciler.change (run_id, ordinal, id, table_name, key, field, before, after, finding, direction,
-                                       reason, file, line, label, tenant)
+                                       reason, file, line, label, tenant, waived)
         SELECT %s::uuid, c.ordinal, md5(%s || ':' || c.ordinal)::uuid, c.table_name, c.key, c.field, c.before, c.after,
-               c.finding, c.direction, c.reason, c.file, nullif(c.line, 0), c.label, c.tenant
+               c.finding, c.direction, c.reason, c.file, nullif(c.line, 0), c.label, c.tenant, c.waived
           FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::jsonb[], %s::jsonb[], %s::text[], %s::text[],
-                      %s::text[], %s::text[], %s::int[], %s::text[], %s::text[])
+                      %s::text[], %s::text[], %s::int[], %s::text[], %s::text[], %s::jsonb[])
                AS c (ordinal, table_name, key, field, before, after, finding, direction, reason, file, line, label,
-                     tenant)
+                     tenant, waived)
         """,
         (run_id, run_id, *columns),
     )
@@ -247,12 +306,17 @@ def record_marks(connection: Connection[Any], marks: dict[FieldKey, Mark]) -> No
     fields = list(marks)
     connection.execute(
         """
-        INSERT INTO reconciler.mark (table_name, key, field, killed_at, killed_by, seen_at, seen_value, seen_entry)
-        SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[],
-                             %s::jsonb[], %s::text[])
+        INSERT INTO reconciler.mark (table_name, key, field, killed_at, killed_by, seen_at, seen_value, seen_entry,
+                                     glass, spent)
+        SELECT m.table_name, m.key, m.field, m.killed_at, m.killed_by, m.seen_at, m.seen_value, m.seen_entry, m.glass,
+               string_to_array(m.spent, ' ')
+          FROM unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[],
+                      %s::jsonb[], %s::text[], %s::text[], %s::text[])
+               AS m (table_name, key, field, killed_at, killed_by, seen_at, seen_value, seen_entry, glass, spent)
             ON CONFLICT (table_name, key, field) DO UPDATE
            SET killed_at = excluded.killed_at, killed_by = excluded.killed_by, seen_at = excluded.seen_at,
-               seen_value = excluded.seen_value, seen_entry = excluded.seen_entry
+               seen_value = excluded.seen_value, seen_entry = excluded.seen_entry, glass = excluded.glass,
+               spent = excluded.spent
         """,
         (
             text_array([table for table, _, _ in fields]),
@@ -263,6 +327,8 @@ def record_marks(connection: Connection[Any], marks: dict[FieldKey, Mark]) -> No
             nullable_text_array(_moment(mark.seen_at) for mark in marks.values()),
             nullable_text_array(to_text(mark.seen_value) if mark.seen_at else None for mark in marks.values()),
             nullable_text_array(mark.seen_entry for mark in marks.values()),
+            nullable_text_array(mark.glass for mark in marks.values()),
+            text_array([" ".join(mark.spent) for mark in marks.values()]),
         ),
     )
 

@@ -19,7 +19,9 @@ CREATE SCHEMA IF NOT EXISTS reconciler;
 CREATE TABLE reconciler.meta (
     only_one    boolean PRIMARY KEY DEFAULT true CHECK (only_one),
     version     integer NOT NULL,
-    upgraded_at timestamptz NOT NULL DEFAULT now()
+    upgraded_at timestamptz NOT NULL DEFAULT now(),
+    -- Only a demo's database lets `--now` move the clock.
+    movable_clock boolean NOT NULL DEFAULT false
 );
 INSERT INTO reconciler.meta (version) VALUES (1);
 
@@ -74,6 +76,7 @@ CREATE TABLE reconciler.change (
     line       integer,
     label      text,
     tenant     text NOT NULL,
+    waived     jsonb,
     PRIMARY KEY (run_id, ordinal)
 );
 CREATE INDEX change_row ON reconciler.change (table_name, key, at);
@@ -89,9 +92,23 @@ CREATE TABLE reconciler.mark (
     seen_at    timestamptz,
     seen_value jsonb,
     seen_entry text,
+    glass      text,
+    spent      text[] NOT NULL,
     PRIMARY KEY (table_name, key, field)
 );
 CREATE INDEX mark_open ON reconciler.mark (table_name, key) WHERE seen_at IS NOT NULL;
+
+-- Freezes that somebody has called, over those of the policy.
+CREATE TABLE reconciler.freeze (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    from_at      timestamptz NOT NULL DEFAULT now(),
+    until_at     timestamptz NOT NULL,
+    reason       text NOT NULL,
+    actor        text NOT NULL,
+    ended_at     timestamptz,
+    ended_by     text,
+    ended_reason text
+);
 """,
 }
 

@@ -33,11 +33,19 @@ class Location(msgspec.Struct, frozen=True, order=True):
         return f"{self.file}:{self.line}:{self.column}"
 
 
+class Then(msgspec.Struct, frozen=True):
+    """What is to be once `until` has passed: a value, or (`restores`) the one before the override."""
+
+    data: Json = None
+    restores: bool = False
+
+
 class Value(msgspec.Struct, frozen=True):
     """What one side says that a field should be, or is.
 
     Desired values carry the place where they stand and what the long form says beside them; actual ones carry only
-    `data`.
+    `data`. `override` holds waivers: the guard's name and the reason. `entry` is the digest of git's entry where the value
+    is no longer the one that stands there (its `until` has passed).
     """
 
     data: Json
@@ -46,6 +54,9 @@ class Value(msgspec.Struct, frozen=True):
     column: int = 0
     reason: str | None = None
     until: str | None = None
+    then: Then | None = None
+    override: Mapping[str, str] = {}
+    entry: str | None = None
 
     @property
     def location(self) -> Location | None:
@@ -54,13 +65,17 @@ class Value(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct):
-    """The managed fields of one row. `expect` holds what `$expect` asks of its columns (canonical text or value)."""
+    """The managed fields of one row. `expect` holds what `$expect` asks of its columns (canonical text or value).
+
+    `timed` names the fields whose value has an `until`: few, and looked at in every run.
+    """
 
     table: str
     key: str
     values: dict[str, Value]
     location: Location | None = None
     expect: dict[str, Value] = {}
+    timed: tuple[str, ...] = ()
 
 
 State = Mapping[str, Mapping[str, Row]]
@@ -72,6 +87,15 @@ RowKey = tuple[str, str]
 
 FieldKey = tuple[str, str, str]
 """Table name, row key and field name."""
+
+
+AFTER = "after"
+REQUIRES = "requires"
+FREEZE = "freeze"
+UNCOMMITTED = "uncommitted"
+
+WAIVABLE = (AFTER, REQUIRES, FREEZE)
+"""The guards that an `override` may name."""
 
 
 class Missing(enum.Enum):
@@ -102,6 +126,7 @@ class Finding(enum.Enum):
     KILLED_BY_HAND = "killed_by_hand"  # actual moved to the kill side behind git's back
     REOPENED = "reopened"  # actual moved away from the kill side behind git's back
     DRIFT = "drift"  # actual moved, neither way
+    BREAK_GLASS = "break_glass"  # a run of a dirty work tree left it so, and git has not answered yet
     CONFLICT = "conflict"  # desired and actual both moved, to different values
     CONVERGED = "converged"  # desired and actual both moved, to the same value
     RELEASED = "released"  # git no longer names the field
@@ -128,7 +153,8 @@ class Mark(msgspec.Struct, frozen=True):
 
     `killed_at`: when it was last seen going to, or being on, the kill side, and `killed_by` whose doing it was.
     `seen_at`: since when the database has `seen_value` against git's will, first seen while git's entry was
-    `seen_entry` (a digest); None when nothing is open.
+    `seen_entry` (a digest); None when nothing is open. `glass` says who broke the glass, and why, where it was a run of
+    a dirty work tree that left it so. `spent` holds the digests of waivers that no longer count.
     """
 
     killed_at: datetime | None = None
@@ -136,6 +162,8 @@ class Mark(msgspec.Struct, frozen=True):
     seen_at: datetime | None = None
     seen_value: Json = None
     seen_entry: str | None = None
+    glass: str | None = None
+    spent: tuple[str, ...] = ()
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -151,6 +179,7 @@ class Change(msgspec.Struct, frozen=True):
 
     `before` is what the database has, `after` what it has once the run is done (equal to `before` where the action
     does not write), `desired` what git asks for. `base` is what was applied last. `label` is the row's human name.
+    `waived` names the guards that git waived for it, each with the reason.
     """
 
     table: str
@@ -168,6 +197,7 @@ class Change(msgspec.Struct, frozen=True):
     location: Location | None = None
     label: str | None = None
     hold: Hold | None = None
+    waived: Mapping[str, str] | None = None
 
     def sort_key(self) -> tuple[str, str, str]:
         """Plans list changes in this order."""

@@ -9,15 +9,18 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from reconciler import __version__
 from reconciler.apply import applied_after, create_row, take_lock, update_rows
+from reconciler.blast import TRAILER
 from reconciler.audit import find_actor, row_exists, tenants_of, write_entries
+from reconciler.checks import run_checks
 from reconciler.connection import DatabaseConnection
-from reconciler.decide import Decision, as_seen, decide, locked
+from reconciler.decide import Decision, Inputs, as_seen, decide, locked
 from reconciler.errors import LockNotTaken, NotAsExpected, Problem, Refused, Stale, UsageProblem
 from reconciler.fit import problems_of_writing, relation_of
 from reconciler.ledger import (
@@ -29,7 +32,8 @@ from reconciler.ledger import (
     record_run,
 )
 from reconciler.lock_holders import who_holds
-from reconciler.marks import marks_after
+from reconciler.marks import Doer, marks_after
+from reconciler.masks import mask_notices
 from reconciler.model import Action, Change, RowKey
 from reconciler.outcome import Outcome
 from reconciler.plan import Notice, Plan, Scope
@@ -39,7 +43,10 @@ from reconciler.transaction import begin_read_only, begin_read_write
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user asked for. `revision` None: the work tree for a plan, HEAD for an apply."""
+    """What a user asked for. `revision` None: the work tree for a plan, HEAD for an apply.
+
+    `allow_changes`: how many rows may change whatever the blast limit says. `now`: another time, for a demo.
+    """
 
     directory: Path
     revision: str | None = None
@@ -47,7 +54,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     allow_dirty: bool = False
     allow_rewind: bool = False
     reason: str | None = None
+    allow_changes: int = 0
     lock_timeout_ms: int = 10_000
+    now: datetime | None = None
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +76,7 @@ def read_for_plan(request: Request, progress: Progress = silent) -> Project:
 
 def read_for_apply(request: Request, progress: Progress = silent) -> Project:
     """What an apply is made from: a commit, unless the request allows a dirty work tree and says why."""
-    if (request.allow_dirty or request.allow_rewind) and not (request.reason or "").strip():
+    if (request.allow_dirty or request.allow_rewind or request.allow_changes) and not (request.reason or "").strip():
         raise UsageProblem('this needs a reason, which goes into the audit log: --reason "..."')
     if request.allow_dirty and request.revision is not None:
         raise UsageProblem("--allow-dirty applies the work tree, --revision a commit: give one of the two")
@@ -84,13 +93,22 @@ def read_for_apply(request: Request, progress: Progress = silent) -> Project:
 
 def make_plan(connection: DatabaseConnection, request: Request, project: Project) -> Plan:
     """The Plan, made in a READ ONLY transaction by a role that need only SELECT."""
-    with begin_read_only(connection, doing="making the plan"):
-        decision = decide(connection, project, request.scope, as_seen, _notices(connection))
+    inputs = _inputs(connection, request, project)
+    decision, masks = _look(connection, project, inputs)
+    if decision.checks_needed:
+        results = run_checks(decision.checks_needed, project.definitions.policy.checks, connection)
+        decision, masks = _look(connection, project, msgspec.structs.replace(inputs, results=results))
+    plan = msgspec.structs.replace(decision.plan, notices=(*decision.plan.notices, *masks))
     ancestry = _ancestry_problem(project, decision)
-    if ancestry is None:
-        return decision.plan
-    notice = Notice(f"an apply would be refused: {ancestry}")
-    return msgspec.structs.replace(decision.plan, notices=(*decision.plan.notices, notice))
+    return msgspec.structs.replace(plan, refusals=(*plan.refusals, ancestry)) if ancestry else plan
+
+
+def _look(connection: DatabaseConnection, project: Project, inputs: Inputs) -> tuple[Decision, list[Notice]]:
+    with begin_read_only(connection, doing="making the plan"):
+        decision = decide(connection, project, inputs, as_seen)
+        return decision, mask_notices(
+            connection, project.definitions.tables, decision.catalog, decision.plan.changes
+        )
 
 
 def apply(
@@ -100,19 +118,43 @@ def apply(
 
     `reviewed` is the plan that a person, or a pull request, has seen; if the database asks for another one by now,
     Stale is raised and nothing is written.
+
+    A kill does not wait for health checks. Where a restore needs some, they are made between two transactions, so that
+    no row is locked while a server somewhere takes its time to answer.
     """
-    started = time.monotonic()
+    inputs = _inputs(connection, request, project)
     try:
-        with begin_read_write(connection, doing="applying", lock_timeout_ms=request.lock_timeout_ms):
-            take_lock(connection)
-            decision = decide(connection, project, request.scope, locked, _notices(connection))
-            _refuse_what_must_not_be(connection, request, project, decision, reviewed)
-            run = _run_record(request, project, origin, decision, reviewed)
-            entries = _write(connection, project, decision, run)
+        outcome, needed = _apply_once(connection, request, project, origin, reviewed, inputs)
+        if outcome is None:
+            results = run_checks(needed, project.definitions.policy.checks, connection)
+            inputs = msgspec.structs.replace(inputs, results=results)
+            outcome, _ = _apply_once(connection, request, project, origin, reviewed, inputs)
     except LockNotTaken as error:
         raise LockNotTaken(f"{error}{who_holds(connection)}") from None
+    assert outcome is not None
+    return outcome
+
+
+def _apply_once(
+    connection: DatabaseConnection,
+    request: Request,
+    project: Project,
+    origin: Origin,
+    reviewed: Plan | None,
+    inputs: Inputs,
+) -> tuple[Outcome | None, frozenset[str]]:
+    """One transaction. It writes nothing, and no Outcome is given, where checks must be made first."""
+    started = time.monotonic()
+    with begin_read_write(connection, doing="applying", lock_timeout_ms=request.lock_timeout_ms):
+        take_lock(connection)
+        decision = decide(connection, project, inputs, locked)
+        if decision.checks_needed and not inputs.results:
+            return None, decision.checks_needed
+        _refuse_what_must_not_be(connection, request, project, decision, reviewed)
+        run = _run_record(request, project, origin, decision, reviewed)
+        entries = _write(connection, project, decision, run)
     counts = decision.plan.counts
-    return Outcome(
+    outcome = Outcome(
         run_id=run.id,
         plan=decision.plan,
         applied=counts.changes,
@@ -124,10 +166,24 @@ def apply(
         reason=run.reason,
         notices=_afterwards(decision),
     )
+    return outcome, frozenset()
 
 
-def _notices(connection: DatabaseConnection) -> list[Notice]:
-    return [Notice(note) for note in connection.notes]
+def _inputs(connection: DatabaseConnection, request: Request, project: Project) -> Inputs:
+    def allowance(applied: str | None) -> int:
+        if project.repository is None or project.commit is None:
+            return 0
+        found = project.repository.trailers_since(applied, project.commit, TRAILER)
+        return max((int(number) for number in found if number.isascii() and number.isdigit()), default=0)
+
+    return Inputs(
+        scope=request.scope,
+        notices=tuple(Notice(note) for note in connection.notes),
+        committed=project.revision is None or not project.revision.dirty or not request.allow_dirty,
+        allowed_changes=request.allow_changes,
+        allowance=allowance,
+        now=request.now,
+    )
 
 
 def _refuse_what_must_not_be(
@@ -143,6 +199,8 @@ def _refuse_what_must_not_be(
     ancestry = _ancestry_problem(project, decision)
     if ancestry is not None and not request.allow_rewind:
         raise Stale(ancestry)
+    if decision.plan.refusals:
+        raise Refused("\n".join([*decision.plan.refusals, "Nothing was applied."]))
     if reviewed is not None:
         _refuse_stale(connection, decision, reviewed)
     _need_tenantless_row(connection, project, decision)
@@ -261,14 +319,11 @@ def _write(connection: DatabaseConnection, project: Project, decision: Decision,
             raise Refused(f"{entries} audit entries for {len(plan.writes)} changes: nothing was applied")
     if not run.dirty:
         record_applied(connection, run.id, applied_after(plan.changes, decision.base))
+    doer = Doer(f"commit {run.commit[:12]} ({run.author_name})")
+    if run.dirty:
+        doer = Doer(f"{run.actor}, not committed", f"{run.actor} broke the glass ({run.reason})")
     marks = marks_after(
-        plan.changes,
-        decision.marks,
-        desired=decision.desired,
-        tables=tables,
-        now=decision.now,
-        killer=f"commit {run.commit[:12]} ({run.author_name})" + (", not committed" if run.dirty else ""),
-        from_git=not run.dirty,
+        plan.changes, decision.marks, desired=decision.desired, tables=tables, now=decision.now, doer=doer
     )
     record_marks(connection, marks)
     return entries
@@ -286,8 +341,8 @@ def _afterwards(decision: Decision) -> tuple[Notice, ...]:
     revision = decision.plan.revision
     if revision is not None and revision.dirty and decision.plan.writes:
         text = (
-            "this was not committed: git still says otherwise. Kills stay until git agrees or touches the entry; "
-            "everything else is put back by the next run from git. Commit it"
+            "this was not committed. Runs from git leave it as it is, and say so, until git says the same, touches the "
+            "entry, or somebody runs `reconcile release`. Commit it"
         )
         return (*decision.plan.notices, Notice(text))
     return decision.plan.notices

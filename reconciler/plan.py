@@ -66,7 +66,10 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run would do. Sorted; the same input gives the same plan, byte for byte (id and time apart)."""
+    """What a run would do. Sorted; the same input gives the same plan, byte for byte (id and time apart).
+
+    `refusals` say why an apply of it would be refused as a whole; an apply never has any.
+    """
 
     id: str
     created_at: str
@@ -76,6 +79,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     changes: tuple[Change, ...]
     notices: tuple[Notice, ...]
+    refusals: tuple[str, ...] = ()
     counts: Counts
     fingerprint: str
 

@@ -124,6 +124,7 @@ class PlanDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fingerprint: Annotated[str, Meta(description="A hash of what the changes do; see docs/plan-format.md.")]
     changes: tuple[ChangeDocument, ...]
     notices: tuple[NoticeDocument, ...]
+    refusals: Annotated[tuple[str, ...], Meta(description="Why an apply of this plan would be refused as a whole.")]
 
 
 class _Version(msgspec.Struct, frozen=True):
@@ -148,6 +149,7 @@ def plan_document(plan: Plan) -> PlanDocument:
         fingerprint=plan.fingerprint,
         changes=tuple(map(_change_document, plan.changes)),
         notices=tuple(map(notice_document, plan.notices)),
+        refusals=plan.refusals,
     )
 
 
@@ -284,6 +286,7 @@ def _plan_of(document: PlanDocument) -> Plan:
         database=document.database,
         changes=tuple(map(_change_of, document.changes)),
         notices=tuple(Notice(notice.message, _location(notice.location)) for notice in document.notices),
+        refusals=document.refusals,
         counts=Counts(**msgspec.structs.asdict(document.counts)),
         fingerprint=document.fingerprint,
     )

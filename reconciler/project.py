@@ -6,7 +6,7 @@ state of. Everything that is wrong in any file is raised at once, as one Invalid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from reconciler.desired import read_desired
 from reconciler.documents import read_document
 from reconciler.errors import InvalidInput, Problem, Refused
+from reconciler.invariants import broken
 from reconciler.model import Row
 from reconciler.nodes import Document
 from reconciler.plan import Revision
@@ -105,9 +106,20 @@ def _read(
         raise InvalidInput([Problem(place, None, "name the project's directory with --directory")])
     definitions = read_definitions(schemas, problems)
     desired = read_desired(state, definitions, STATE, problems) if definitions is not None else {}
+    if definitions is not None and not problems:
+        problems.extend(broken_invariants(definitions, desired))
     if problems or definitions is None:
         raise InvalidInput(problems)
     return Project(definitions, desired, _revision(commit, dirty), repository, commit)
+
+
+def broken_invariants(definitions: Definitions, desired: Mapping[str, Mapping[str, Row]]) -> list[Problem]:
+    """A Problem for each rule of the policy that a row of the desired State breaks."""
+    return [
+        problem
+        for invariant in definitions.policy.invariants
+        for problem in broken(invariant.rule, invariant.message, desired.get(invariant.table, {}).values())
+    ]
 
 
 def _revision(commit: Commit | None, dirty: bool) -> Revision | None:

@@ -51,7 +51,7 @@ class Ancestry(enum.Enum):
     SAME = "same"  # they are one
     DESCENDS = "descends"  # the candidate has the applied one among its ancestors
     OLDER = "older"  # the candidate is an ancestor of the applied one
-    DIVERGED = "diverged"  # neither is an ancestor of the other, and the history that says so is complete
+    DIVERGED = "diverged"  # it does not descend, and the history that says so is complete; nor is it known to be older
     UNKNOWN = "unknown"  # the applied commit is not here, or the history is too shallow to tell
 
 
@@ -140,7 +140,20 @@ class Repository:
         """
         place = os.fsdecode(self._git.output("rev-parse", "--git-path", "shallow").removesuffix(b"\n"))
         cuts = set((self.directory / place).read_bytes().split())
-        return not cuts.isdisjoint(self._git.output("rev-list", new, f"^{old}", "--").split())
+        reached = cuts.intersection(self._git.output("rev-list", new, f"^{old}", "--").split())
+        # A root commit at the clone's depth is listed among the cuts, though nothing is missing below it.
+        return any(self.commit(cut.decode("ascii")).parents for cut in reached)
+
+    def trailers_since(self, applied: str | None, commit: Commit, name: str) -> list[str]:
+        """The values of a trailer in `commit`, and in what it adds to the commit that was applied last.
+
+        So that a trailer counts which stands in a commit of a merged branch; of the newest 1,000 commits at most.
+        """
+        commits = [commit]
+        if applied and _ID.fullmatch(applied) and self._object(applied).kind == "commit":
+            listed = self._git.output("rev-list", "--max-count=1000", commit.id, f"^{applied}", "--")
+            commits += [self.commit(identity.decode("ascii")) for identity in listed.split()]
+        return [value for one in commits for value in one.trailers.get(name.lower(), [])]
 
     @property
     def deepen_command(self) -> str:

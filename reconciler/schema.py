@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from reconciler.errors import Problem, nearest
 from reconciler.fields import Field, FieldBase, field_type_names
-from reconciler.model import Json, Location
+from reconciler.invariants import rule_problems
+from reconciler.model import Location
 from reconciler.nodes import Document, Node
 from reconciler.nodes import Mapping as MappingNode
 from reconciler.nodes import Sequence as SequenceNode
+from reconciler.policy import Name, Policy, policy_problems
 from reconciler.scalars import to_json
-
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=63, description="a column, as Postgres spells it")]
-
-NOW = "$now"
-"""The moment of the transaction, in the column's own type."""
-
 
 class TableAudit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How an audit entry of this table finds its tenant, and what it is called.
@@ -49,53 +45,6 @@ class TableDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     audit: TableAudit
     secret: list[Name] = []
     fields: dict[str, Any]
-
-
-class ActorLookup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the author's e-mail address is matched to the id of a user of the platform."""
-
-    table: Name
-    id: Name
-    email: Name
-    schema: Name | None = None
-
-
-class RowToCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A row that `reconcile init` makes where it does not exist; `$now` is the moment of the transaction."""
-
-    table: Name
-    key: Name
-    row: dict[str, Any]
-    schema: Name | None = None
-
-
-class WithoutTenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Whose tenant id an entry carries when its table has no tenant, and the row that makes the foreign key hold."""
-
-    tenant: str
-    create: RowToCreate | None = None
-
-
-AUDIT_WORDS = ("$uuid", "$tenant", "$actor", "$event", "$metadata", NOW)
-
-
-class AuditPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The platform's audit table: which of its columns takes which part of an entry.
-
-    A column takes `$uuid`, `$tenant`, `$actor`, `$event`, `$metadata` or `$now`, or the literal text that stands there.
-    """
-
-    table: Name
-    columns: dict[str, str]
-    schema: Name | None = None
-    actor: ActorLookup | None = None
-    without_tenant: WithoutTenant | None = None
-
-
-class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`schemas/policy.yaml`: what is not about one table."""
-
-    audit: AuditPolicy
 
 
 class Places:
@@ -148,13 +97,12 @@ def read_definitions(documents: Iterable[Document], problems: list[Problem]) -> 
     """Definitions from the documents of `schemas/` (those directly in it). None if any problem was appended."""
     before = len(problems)
     tables: dict[str, Table] = {}
-    policy: Policy | None = None
-    policy_places: Places | None = None
+    policy_document: Document | None = None
     for document in documents:
         stem = document.path.rpartition("/")[2].rpartition(".")[0]
         places = Places(document)
         if stem == "policy":
-            policy, policy_places = _read_policy(document, places, problems), places
+            policy_document = document
             continue
         table = _read_table(document, places, problems)
         if table is None:
@@ -163,31 +111,34 @@ def read_definitions(documents: Iterable[Document], problems: list[Problem]) -> 
             where = places.of("table")
             problems.append(Problem(f"the file of table {table.name} must be called {table.name}.yaml", where))
         tables[table.name] = table
-    if policy_places is None:
-        problems.append(
-            Problem("schemas/policy.yaml is missing", None, "it says where audit entries go; see docs/schemas.md")
-        )
-    if len(problems) > before or policy is None or policy_places is None:
+    if policy_document is None:
+        hint = "it says where audit entries go; see docs/schemas.md"
+        problems.append(Problem("schemas/policy.yaml is missing", None, hint))
+        return None
+    policy_places = Places(policy_document)
+    policy = _read_policy(policy_document, policy_places, tables, problems)
+    if policy is not None:
+        problems.extend(_dangling(tables, policy))
+    if len(problems) > before or policy is None:
         return None
     return Definitions(dict(sorted(tables.items())), policy, policy_places)
 
 
-def _read_policy(document: Document, places: Places, problems: list[Problem]) -> Policy | None:
-    policy = _convert(document, Policy, places, problems)
-    if policy is not None:
-        for column, word in policy.audit.columns.items():
-            if word.startswith("$") and word not in AUDIT_WORDS:
-                where = places.of("audit", "columns", column)
-                hint = nearest(word, AUDIT_WORDS) or f"one of {', '.join(AUDIT_WORDS)}"
-                problems.append(Problem(f"{word} is nothing that an audit entry has", where, hint))
-        without = policy.audit.without_tenant
-        if without is not None and without.create is not None:
-            if without.create.row.get(without.create.key) != without.tenant:
-                place = places.of("audit", "without_tenant", "create", "row", without.create.key)
-                problems.append(Problem(f"the row to create must have the key {without.tenant}", place))
-        for needed in ("$tenant", "$event", "$metadata"):
-            if needed not in policy.audit.columns.values():
-                problems.append(Problem(f"no column of the audit table takes {needed}", places.of("audit", "columns")))
+def _read_policy(
+    document: Document, places: Places, tables: Mapping[str, Table], problems: list[Problem]
+) -> Policy | None:
+    policy: Policy | None = _convert(document, Policy, places, problems)
+    if policy is None:
+        return None
+    problems.extend(Problem(message, places.of(*path), hint) for path, message, hint in policy_problems(policy))
+    for index, invariant in enumerate(policy.invariants):
+        table = tables.get(invariant.table)
+        if table is None:
+            where = places.of("invariants", index, "table")
+            problems.append(Problem(f'no schema for a table "{invariant.table}"', where, nearest(invariant.table, tables)))
+            continue
+        for message, hint in rule_problems(invariant.rule, table.fields):
+            problems.append(Problem(message, places.of("invariants", index, "rule"), hint))
     return policy
 
 
@@ -246,6 +197,23 @@ def _contradictions(definition: TableDefinition, places: Places) -> Iterator[Pro
         yield Problem("`create` has no meaning with `missing_row: error`", places.of("create"), "missing_row: create")
 
 
+def _dangling(tables: Mapping[str, Table], policy: Policy) -> Iterator[Problem]:
+    """What a field names that stands nowhere: a health check, the field that masks it."""
+    for table in tables.values():
+        for name, field in table.fields.items():
+            for index, check in enumerate(field.restore.requires if field.restore else ()):
+                if check not in policy.checks:
+                    where = table.places.of("fields", name, "restore", "requires", index)
+                    hint = nearest(check, policy.checks) or "declare it under `checks` in schemas/policy.yaml"
+                    yield Problem(f'no check is called "{check}"', where, hint)
+            if field.masked_by is not None:
+                masking_table, _, rest = field.masked_by.partition("/")
+                masking_field = rest.rpartition(".")[2]
+                if masking_table not in tables or masking_field not in tables[masking_table].fields:
+                    where = table.places.of("fields", name, "masked_by")
+                    yield Problem(f"{field.masked_by} is no managed field", where, "write table/row.field")
+
+
 def _convert(document: Document, kind: type[Any], places: Places, problems: list[Problem]) -> Any:
     if not isinstance(document.root, MappingNode):
         problems.append(Problem("a mapping is expected here", places.of(), "see docs/schemas.md"))
@@ -283,8 +251,3 @@ def _problem_of(
         return Problem(f"{missing[1]} is missing", places.of(*prefix, *steps))
     plain = message.replace("`", "").replace("Expected", "expected").replace("Object", "mapping")
     return Problem(plain, places.of(*prefix, *steps))
-
-
-def literal(value: Json) -> bool:
-    """Whether a value of a `create` mapping is itself, not one of the words that begin with $."""
-    return not (isinstance(value, str) and value.startswith("$"))

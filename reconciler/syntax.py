@@ -1,11 +1,10 @@
 """Where our reading meets the YAML parsers: which bytes they are shown, which parser it is, and what its complaints mean.
 
-Takes a file's bytes, or an error of a parser; gives bytes that both parsers can read, an event source, or a Problem in
-plain words. It is here so that `documents` can put events into trees and know of no encoding and no parser's phrases.
+Takes a file's bytes, or an error of a parser; gives bytes that every parser reads alike, a parser, or a Problem in plain
+words. It is here so that `documents` can put events into trees and know of no encoding and no parser's phrases.
 
-There are two parsers, libyaml and PyYAML's own. The second is a hundred times slower and stands in where PyYAML was
-built without the first. They are alike but for characters that they see differently: those are refused before either
-sees them (`check_text`), or, for tabs, found by looking at what stands between the events (`misplaced_tab`).
+The parser is libyaml, through PyYAML; where that was not built in, `fallback_parser` takes its place. Characters that
+are invisible, or a line break to some readers only, are refused before either sees them.
 """
 
 from __future__ import annotations
@@ -15,23 +14,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from yaml.error import MarkedYAMLError
-from yaml.parser import Parser
-from yaml.reader import Reader
-from yaml.scanner import Scanner
-from yaml.tokens import ScalarToken
 
 from reconciler.errors import Problem
+from reconciler.fallback_parser import FallbackParser
 from reconciler.model import Location
 
 __all__ = [
     "DEFAULT_EVENTS",
     "MAX_FILE_BYTES",
     "Events",
-    "MisplacedTab",
     "check_text",
     "explain_syntax_error",
-    "misplaced_tab",
-    "python_events",
 ]
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -44,28 +37,11 @@ class Events(Protocol):
     def get_event(self) -> Any:
         """The next event."""
 
-    def get_token(self) -> Any:
-        """The next token, None after the last. One parser can give events or tokens, not both."""
-
-
-class _PythonParser(Reader, Scanner, Parser):
-    """PyYAML's own parser, without what composes and constructs."""
-
-    def __init__(self, data: bytes) -> None:
-        Reader.__init__(self, data)
-        Scanner.__init__(self)
-        Parser.__init__(self)
-
-
-def python_events(data: bytes) -> Events:
-    """The events of the parser that is always there."""
-    return _PythonParser(data)
-
 
 try:
     from yaml._yaml import CParser
 except ImportError:
-    DEFAULT_EVENTS: Callable[[bytes], Events] = python_events
+    DEFAULT_EVENTS: Callable[[bytes], Events] = FallbackParser
 else:
     DEFAULT_EVENTS = CParser
 
@@ -117,68 +93,8 @@ def _place(path: str, before: str) -> Location:
     return Location(path, len(breaks) + 1, column + 1)
 
 
-# Tabs ---------------------------------------------------------------------------------------------------------------
-
 _TAB_MESSAGE = "a tab stands where only spaces may"
-_TAB_HINT = "indent and separate with spaces; inside double quotes a tab can be written \\t"
-_COMMENT = re.compile(r"#[^\r\n]*")
-
-
-class MisplacedTab(NamedTuple):
-    """The first tab outside quotes, block text and comments, and what stands above its line."""
-
-    problem: Problem
-    above: bytes
-
-
-def misplaced_tab(path: str, data: bytes, events: Callable[[bytes], Events]) -> MisplacedTab | None:
-    """The first tab that one parser would accept and the other not, or neither; None where there is none.
-
-    The scan ends at an error of syntax, which whoever reads the file meets too.
-    """
-    text = data.decode()
-    try:
-        index = _first_tab(text, events(data))
-    except MarkedYAMLError as error:
-        at, since = (len(text) if mark is None else mark.index for mark in (error.problem_mark, error.context_mark))
-        # The parser had read ahead, and took the last tokens before the error with it: they are scanned alone.
-        head = text[: min(at, since)]
-        try:
-            index = _first_tab(head, events(head.encode()))
-        except MarkedYAMLError:
-            index = -1
-        if index < 0 and text.startswith("\t", at):
-            index = at
-    if index < 0:
-        return None
-    place = _place(path, text[:index])
-    return MisplacedTab(Problem(_TAB_MESSAGE, place, _TAB_HINT), text[: index - place.column + 1].encode())
-
-
-def _first_tab(text: str, events: Events) -> int:
-    """The index of the first tab that is not in quotes, block text or a comment, or -1."""
-    position = 0
-    while (token := events.get_token()) is not None:
-        start, end = token.start_mark.index, token.end_mark.index
-        if start > position:
-            tab = _COMMENT.sub(_blank, text[position:start]).find("\t")
-            if tab >= 0:
-                return position + tab
-        if isinstance(token, ScalarToken) and not token.plain:
-            is_block = token.style in ("|", ">")
-            header = _LINE_BREAK.search(text, start) if is_block else None
-            tab = _COMMENT.sub(_blank, text[start : header.start()]).find("\t") if header else -1
-            tab += start if tab >= 0 else 0
-        else:
-            tab = text.find("\t", start, end)
-        if tab >= 0:
-            return tab
-        position = max(position, end)
-    return -1
-
-
-def _blank(match: re.Match[str]) -> str:
-    return " " * len(match[0])
+_TAB_HINT = "indent with spaces; inside double quotes a tab can be written \\t"
 
 
 # What an error means ------------------------------------------------------------------------------------------------
@@ -206,12 +122,13 @@ _MEANINGS = tuple(
         ),
         (
             "escape character|hexdecimal|hexadecimal|Unicode character escape|unicode character escape",
-            "what follows the backslash is no escape",
+            "a backslash in the text quoted here begins no escape",
             r"in double quotes write \\ for a backslash, or use single quotes",
+            True,
         ),
         ("could not find expected ':'", 'a ":" is missing after this', 'a line is "key: value", or "- item"', True),
         (
-            "mapping values are not allowed",
+            "mapping values are not allowed|unexpected ':'",
             'a ":" is not allowed here',
             'quote a value that holds ": ", and begin keys of one level in the same column',
         ),
@@ -238,19 +155,24 @@ _MEANINGS = tuple(
         ("sequence entries are not allowed", 'a "- " is not allowed here', "begin the list on a line of its own"),
         ("mapping keys are not allowed", 'a "? " is not allowed here', _QUOTE_TEXT),
         ("scanning an (anchor|alias)", 'a name must follow the "&" or "*"', _QUOTE_TEXT),
-        ("tag", "this is no tag that can be read", "remove it, or " + _QUOTE_TEXT),
-        ("directive|incompatible YAML", "this is no directive that can be read", "remove the line"),
-        (
-            "block scalar",
-            'what follows "|" or ">" cannot be read',
-            "only a sign, one digit (1 to 9) or a comment may stand on that line",
-        ),
+        ("node content", "a value was expected here", 'write one, or "null"'),
         (
             "<document start>",
             "the document has ended, yet text follows",
             'a file holds one document: begin no line with "..."',
         ),
-        ("node content", "a value was expected here", 'write one, or "null"'),
+        ("directive|incompatible YAML", "this is no directive that can be read", "remove the line", True),
+        (
+            "(scanning|parsing) a tag|tag handle",
+            "this is no tag that can be read",
+            "remove it, or " + _QUOTE_TEXT,
+            True,
+        ),
+        (
+            "block scalar",
+            'what follows "|" or ">" cannot be read',
+            "only a sign, one digit (1 to 9) or a comment may stand on that line",
+        ),
     )
 )
 
@@ -258,12 +180,15 @@ _MEANINGS = tuple(
 def explain_syntax_error(path: str, data: bytes, error: MarkedYAMLError) -> Problem:
     """The parser's error as a Problem: a sentence of ours where its phrase is known, else the phrase itself."""
     at = error.problem_mark or error.context_mark
-    place = Location(path, 1, 1) if at is None else Location(path, at.line + 1, at.column + 1)
     text = data.decode()
+    if at is None or at.index >= len(text):  # the parsers put the end of the file on a line of its own
+        place = _place(path, text)
+    else:
+        place = Location(path, at.line + 1, at.column + 1)
     character = "" if at is None else text[at.index : at.index + 1]
-    if character == "\t":
-        return Problem(_TAB_MESSAGE, place, _TAB_HINT)
     phrase = f"{error.context or 'reading'}: {error.problem}"
+    if character == "\t" and ("cannot start any token" in phrase or "found a tab" in phrase):
+        return Problem(_TAB_MESSAGE, place, _TAB_HINT)
     if "cannot start any token" in phrase:
         return Problem(f'no value can begin with "{character}"', place, _QUOTE_TEXT)
     for meaning in _MEANINGS:

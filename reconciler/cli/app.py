@@ -16,22 +16,28 @@ from reconciler.errors import Failed, ReconcileError, UsageProblem
 
 COMMANDS = {
     "drift": "reconciler.cli.drift",
+    "freeze": "reconciler.cli.freeze",
     "history": "reconciler.cli.history",
     "import": "reconciler.cli.import_rows",
     "init": "reconciler.cli.init",
+    "release": "reconciler.cli.release",
     "schema": "reconciler.cli.schema",
     "show": "reconciler.cli.show",
+    "unfreeze": "reconciler.cli.unfreeze",
     "validate": "reconciler.cli.validate",
 }
 """Command name to the module whose `command` it is."""
 
 SHORT_HELP = {
     "drift": "List what differs in the database from what was applied last.",
+    "freeze": "From now until a time, apply nothing but kills.",
     "history": "Tell who changed what, when and why.",
     "import": "Write state/ from the rows of the live database.",
     "init": "Make or upgrade the ledger, and print the grants.",
+    "release": "Let git decide again about what was killed or changed outside of it.",
     "schema": "Write the JSON Schemas for editors to schemas/json/.",
     "show": "Display a saved plan.",
+    "unfreeze": "End the freezes that `reconcile freeze` began.",
     "validate": "Check state/ and schemas/ without a database.",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +32,32 @@ class Seconds(click.ParamType):
         if not 0 <= seconds <= 7 * 86400:
             self.fail(f"{value} is not between 0 and 7d", param, ctx)
         return seconds
+
+
+class Moment(click.ParamType):
+    """A moment with its time zone, RFC 3339: 2026-11-27T09:00:00Z."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """An aware datetime; fails with a usage error."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value} is not a time: write 2026-11-27T09:00:00Z", param, ctx)
+        if moment.tzinfo is None:
+            self.fail(f"{value} has no time zone: write {value}Z for UTC", param, ctx)
+        return moment
+
+
+def reason_option(function: F) -> F:
+    """Why; not optional."""
+    return _apply(
+        function,
+        click.option("--reason", required=True, metavar="TEXT", help="Why; goes into the audit log."),
+    )
 
 
 def _apply(function: F, *options: Callable[[F], F]) -> F:

@@ -13,6 +13,7 @@ import click
 
 from reconciler.cli.options import (
     F,
+    Moment,
     Seconds,
     connection_options,
     output_option,
@@ -63,6 +64,13 @@ def run_options(function: F) -> F:
             help="Apply a commit that does not descend from the one applied last. Needs --reason.",
         ),
         click.option(
+            "--allow-changes",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Let up to N rows change, whatever the policy's blast limit says. Needs --reason.",
+        ),
+        click.option("--now", type=Moment(), hidden=True, help="Another time than the database's; a demo's only."),
+        click.option(
             "--lock-timeout",
             type=Seconds(),
             default="10s",
@@ -109,7 +117,9 @@ def _request(options: dict[str, Any], plan: Plan | None) -> Any:
         allow_dirty=options["allow_dirty"],
         allow_rewind=options["allow_rewind"],
         reason=options["reason"],
+        allow_changes=options["allow_changes"] or 0,
         lock_timeout_ms=int(options["lock_timeout"] * 1000),
+        now=options["now"],
     )
 
 
@@ -166,7 +176,11 @@ def must_ask(yes: bool) -> bool:
 
 
 def exit_code_of(plan: Plan, *, dry_run: bool) -> int:
-    """What `--exit-code` ends with: 2 for pending changes, 5 where all that is left is held, else 0."""
+    """What `--exit-code` ends with: 1 where an apply would be refused, 2 for pending changes, 5 where all that is left
+    is held, else 0.
+    """
+    if plan.refusals:
+        return Failed.exit_code
     if dry_run and plan.has_work:
         return 2
     return 5 if plan.counts.held else 0

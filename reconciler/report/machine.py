@@ -103,7 +103,7 @@ def render_error(error: ReconcileError) -> str:
     message = str(error)
     if isinstance(error, InvalidInput | NotAsExpected):
         problems = tuple(error.problems)
-        message = error.summary or (str(problems[0]) if len(problems) == 1 else f"{len(problems)} problems")
+        message = error.summary or f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
     kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
     document = ErrorDocument(kind, error.exit_code, message, tuple(map(_problem_document, problems)))
     return encode_document(FailureDocument(FORMAT_VERSION, document)).decode()

@@ -14,8 +14,14 @@ from reconciler.report.words import visible
 _PLAIN_CODE = re.compile(r"[A-Za-z0-9\"'(.\-](?:[A-Za-z0-9 ._:/+\-\"'=,{}()…]*[A-Za-z0-9\"').}…])?")
 """What can stand between single backticks as it is, so that most of a report's source stays readable."""
 
-_MARKUP = re.compile(r"[\\`*~\[\]<>&|#!]|(?<![^\W_])_|_(?![^\W_])")
-"""What may be markup in a sentence. An underscore inside a word is none, and may stand in a link."""
+_MARKUP = re.compile(
+    r"[\\`*~\[\]<>|]"
+    r"|&(?=#|[A-Za-z0-9]+;)"  # an entity; any other ampersand may stand in a link
+    r"|(?<![\w/])#"  # a heading, or the number of an issue; any other may stand in a link
+    r"|(?<![^\W_])_|_(?![^\W_])"  # emphasis; inside a word it is none
+    r"|^[-+=]|(?<=^\d)[.)]|(?<=^\d\d)[.)]|(?<=^\d\d\d)[.)]"  # a list or a rule
+)
+"""What may be markup in a sentence."""
 
 _IN_CODE = re.compile(r"[\\`*_~\[\]<>&|#!:@]")
 """Inside <code>, Markdown is still read, and an address would become a link or ping somebody."""
@@ -29,7 +35,11 @@ def prose(text: str) -> str:
     plain_and_code = visible(text.strip()).split("`")
     if len(plain_and_code) % 2 == 0:
         plain_and_code = ["`".join(plain_and_code)]
-    return "".join(code(part) if index % 2 else _plain(part) for index, part in enumerate(plain_and_code))
+    return "".join(_code_or_ticks(part) if index % 2 else _plain(part) for index, part in enumerate(plain_and_code))
+
+
+def _code_or_ticks(text: str) -> str:
+    return code(text) if text else "&#96;&#96;"
 
 
 def _plain(text: str) -> str:

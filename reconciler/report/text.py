@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
 
-from reconciler.errors import Problem
+from reconciler.errors import InvalidInput, NotAsExpected, Problem, ReconcileError
 from reconciler.model import Action, Change, Location
 from reconciler.outcome import Outcome
 from reconciler.plan import Notice, Plan
@@ -46,9 +46,10 @@ def render_plan(plan: Plan, *, now: datetime, colour: bool, width: int) -> str:
     """
     ink = Ink(colour)
     if not plan.changes:
-        return _text([*_notice_lines(plan.notices, ink, width), ink.paint(words.nothing_to_do(plan), "strong")])
+        said = [*_notice_lines(plan.notices, ink, width), *_refusal_lines(plan, ink, width)]
+        return _text([*said, ink.paint(words.nothing_to_do(plan), "strong")])
     lines = [*_header(plan, now, ink, width), "", *_change_lines(plan.changes, now, ink, width)]
-    notices = _notice_lines(plan.notices, ink, width)
+    notices = [*_notice_lines(plan.notices, ink, width), *_refusal_lines(plan, ink, width)]
     lines += [*notices, ""] if notices else []
     sentence = f"Plan: {words.counted(plan)}; {words.managed(plan)} managed."
     return _text([*lines, f"{ink.paint(sentence, 'strong')} Fingerprint {words.visible(plan.fingerprint)[:12]}…"])
@@ -59,9 +60,9 @@ def render_outcome(outcome: Outcome, *, now: datetime, colour: bool, width: int)
     ink = Ink(colour)
     lines = _notice_lines(outcome.notices, ink, width)
     lines.append(ink.paint(words.outcome_sentence(outcome), "strong"))
-    if outcome.dirty:
-        why = f": {words.visible(outcome.reason)}" if outcome.reason else ""
-        lines += pack([Piece(f"Applied with uncommitted changes{why}", "held", breaks=True)], ink, width, 0)
+    on_purpose = words.on_purpose(outcome)
+    if on_purpose:
+        lines += pack([Piece(on_purpose, "held", breaks=True)], ink, width, 0)
     left = [change for change in outcome.plan.changes if change.action in (Action.HOLD, Action.KEEP)]
     if left:
         lines += ["", f"Not done ({words.left(left)}):", *_change_lines(left[:_AGAIN], now, ink, width)[:-1]]
@@ -83,6 +84,16 @@ def render_problems(problems: Iterable[Problem], *, colour: bool) -> str:
     where = f" in {words.plural(len(files), 'file')}" if files else ""
     lines.append(ink.paint(f"{words.plural(len(problems), 'problem')}{where}.", "kill" if problems else "strong"))
     return _text(lines)
+
+
+def render_error(error: ReconcileError, *, colour: bool) -> str:
+    """Why a command failed: each of its problems on a line where it carries some, else its message."""
+    ink = Ink(colour)
+    if isinstance(error, InvalidInput | NotAsExpected) and error.problems:
+        summary = [ink.paint(words.visible(error.summary), "strong")] if error.summary else []
+        return "".join(f"{line}\n" for line in summary) + render_problems(error.problems, colour=colour)
+    first, *rest = str(error).splitlines() or [type(error).__name__]
+    return _text([f"{ink.paint('Error:', 'kill')} {words.visible(first)}", *map(words.visible, rest)])
 
 
 def _text(lines: Iterable[str]) -> str:
@@ -110,6 +121,14 @@ def _notice_lines(notices: Sequence[Notice], ink: Ink, width: int) -> list[str]:
         pieces += [Piece(_place(notice.location), "place")] if notice.location else []
         first, *rest = pack(pieces, ink, width, 0)
         lines += [first, *("      " + line for line in rest)]
+    return lines
+
+
+def _refusal_lines(plan: Plan, ink: Ink, width: int) -> list[str]:
+    lines: list[str] = []
+    for refusal in plan.refusals:
+        text = f"REFUSED: an apply of this would be refused: {words.visible(refusal)}"
+        lines += pack([Piece(text, "kill", breaks=True)], ink, width, 0)
     return lines
 
 

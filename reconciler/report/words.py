@@ -92,21 +92,13 @@ def word(change: Change) -> str:
     return _WORDS[change.action]
 
 
-_FINDINGS = {
-    Finding.CHANGE: "",
-    Finding.ADOPTION: "adopted",
-    Finding.KILLED_BY_HAND: "killed by hand",
-    Finding.REOPENED: "re-opened",
-    Finding.DRIFT: "drift",
-    Finding.CONFLICT: "conflict",
-    Finding.CONVERGED: "converged",
-    Finding.RELEASED: "released",
-}
+_FINDINGS = {Finding.CHANGE: "", Finding.ADOPTION: "adopted", Finding.REOPENED: "re-opened"}
+"""Findings that are not called by their own names."""
 
 
 def explanation(change: Change) -> str:
     """Why a change is no plain one; empty for a value that was changed in git and is written."""
-    name = _FINDINGS[change.finding]
+    name = _FINDINGS.get(change.finding, change.finding.value.replace("_", " "))
     if not name:
         return "" if change.action.writes or change.hold else visible(change.explanation)
     text = visible(change.explanation)
@@ -204,11 +196,11 @@ def counted(plan: Plan) -> str:
     )
 
 
-def nothing_to_do(plan: Plan) -> str:
-    """The one sentence of a plan without a change."""
+def nothing_to_do(plan: Plan, *more: str) -> str:
+    """The one sentence of a plan without a change; `more` stands beside the commit."""
     verb = "is" if plan.counts.managed_rows == 1 else "are"
-    commit = f" ({commit_name(plan.revision)})" if plan.revision else ""
-    return f"Nothing to do: {managed(plan)} {verb} as git asks{commit}."
+    about = ", ".join([commit_name(plan.revision), *more] if plan.revision else more)
+    return f"Nothing to do: {managed(plan)} {verb} as git asks{f' ({about})' if about else ''}."
 
 
 def outcome_sentence(outcome: Outcome) -> str:
@@ -219,13 +211,20 @@ def outcome_sentence(outcome: Outcome) -> str:
     about += [f"{outcome.recorded:,} recorded"] if outcome.recorded else []
     about += [f"{outcome.released:,} released"] if outcome.released else []
     about.append(f"{outcome.duration_s:.2f} s")
+    if not outcome.plan.changes:
+        return nothing_to_do(outcome.plan, *about)
+    did = "No row was changed"
     if outcome.applied:
         did = f"Applied {plural(outcome.applied, 'change')} to {plural(outcome.rows, 'row')} in one transaction"
-    elif not outcome.plan.changes:
-        did = nothing_to_do(outcome.plan).removesuffix(".")
-    else:
-        did = "No row was changed"
     return f"{did} ({', '.join(about)})."
+
+
+def on_purpose(outcome: Outcome) -> str:
+    """What was done that only a reason allows; empty for a plain run."""
+    reason = visible((outcome.reason or "").strip())
+    if outcome.dirty:
+        return f"Applied with uncommitted changes: {reason or 'no reason given'}"
+    return f"Reason: {reason}" if reason else ""
 
 
 def recorded_lines(changes: Sequence[Change]) -> list[str]:

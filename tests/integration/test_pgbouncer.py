@@ -20,14 +20,17 @@ import psycopg
 import pytest
 
 from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database_url import parse_database_url, read_environment
 from reconciler.driver_errors import ConnectionLost
 from reconciler.errors import Unreachable
 from reconciler.transaction import begin_read_only, begin_read_write
+from tests.support.postgres import Database
 
 PROGRAM = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not installed (Debian: apt-get install pgbouncer)")
+pytestmark = pytest.mark.skipif(
+    PROGRAM is None, reason="pgbouncer is not installed (Debian: apt-get install pgbouncer)"
+)
 
 
 class Pooler(msgspec.Struct):
@@ -39,9 +42,9 @@ class Pooler(msgspec.Struct):
 
 
 @pytest.fixture
-def pooler(database: str) -> Iterator[Pooler]:
+def pooler(empty_database: Database) -> Iterator[Pooler]:
     """PgBouncer with one server connection, so that every transaction runs where the one before it ran."""
-    place = psycopg.conninfo.conninfo_to_dict(database)
+    place = psycopg.conninfo.conninfo_to_dict(empty_database.url)
     port = free_port()
     # Not pytest's own folder: that one is closed to the user that PgBouncer runs as.
     folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
@@ -74,7 +77,7 @@ def pooler(database: str) -> Iterator[Pooler]:
             f"postgresql://shop.project:Zq%40s%2Fecret@127.0.0.1:{port}/{place['dbname']}"
             "?pgbouncer=true&connection_limit=1&pool_timeout=0&schema=shop&sslmode=disable"
         )
-        with psycopg.connect(database, autocommit=True) as admin:
+        with psycopg.connect(empty_database.url, autocommit=True) as admin:
             admin.execute("CREATE SCHEMA shop")
             admin.execute("CREATE TABLE shop.thing (id int PRIMARY KEY, size int)")
             admin.execute("INSERT INTO shop.thing VALUES (1, 0)")
@@ -107,8 +110,9 @@ def opened(pooler: Pooler, **options: float) -> DatabaseConnection:
     return open_database([address], timeout_s=options.get("timeout_s", 5.0))
 
 
-def backend(connection: DatabaseConnection) -> object:
-    return connection.execute("SELECT pg_backend_pid()").fetchone()
+def backend(connection: DatabaseConnection) -> tuple[int]:
+    (pid,) = connection.execute("SELECT pg_backend_pid()").fetchall()[0]
+    return (int(pid),)
 
 
 def test_prismas_url_works_as_it_stands(pooler: Pooler) -> None:
@@ -119,7 +123,9 @@ def test_prismas_url_works_as_it_stands(pooler: Pooler) -> None:
             assert connection.execute("SELECT size FROM thing").fetchone() == (0,)
 
 
-def test_transactions_that_commit_and_repeat_meet_no_prepared_statement(pooler: Pooler, database: str) -> None:
+def test_transactions_that_commit_and_repeat_meet_no_prepared_statement(
+    pooler: Pooler, empty_database: Database
+) -> None:
     with opened(pooler) as one, opened(pooler) as two:
         for number in range(1, 13):
             for connection in (one, two):
@@ -128,7 +134,7 @@ def test_transactions_that_commit_and_repeat_meet_no_prepared_statement(pooler: 
                 with begin_read_only(connection, doing="reading"):
                     connection.execute("SELECT size FROM thing WHERE id = %s", [1])
         assert backend(one) == backend(two)
-    with psycopg.connect(database) as direct:
+    with psycopg.connect(empty_database.url) as direct:
         assert direct.execute("SELECT size FROM shop.thing").fetchone() == (2 * sum(range(1, 13)),)
         assert direct.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
 
@@ -145,8 +151,8 @@ def test_what_a_transaction_sets_does_not_reach_the_next_client(pooler: Pooler) 
         assert [two.execute(f"SHOW {name}".encode()).fetchone() for name in names] == before
 
 
-def test_a_transaction_level_advisory_lock_ends_with_its_transaction(pooler: Pooler, database: str) -> None:
-    with opened(pooler) as one, psycopg.connect(database, autocommit=True) as direct:
+def test_a_transaction_level_advisory_lock_ends_with_its_transaction(pooler: Pooler, empty_database: Database) -> None:
+    with opened(pooler) as one, psycopg.connect(empty_database.url, autocommit=True) as direct:
         free = "SELECT pg_try_advisory_xact_lock(4711)"
         with begin_read_write(one, doing="locking"):
             one.execute("SELECT pg_advisory_xact_lock(4711)")
@@ -156,7 +162,7 @@ def test_a_transaction_level_advisory_lock_ends_with_its_transaction(pooler: Poo
 
 def test_a_wrong_password_at_the_pooler_is_said_at_once_and_not_shown(pooler: Pooler) -> None:
     pooler.url = pooler.url.replace("Zq%40s%2Fecret", "Zq%40wrong")
-    with pytest.raises(Unreachable, match='the password for user "shop.project" was refused') as caught:
+    with pytest.raises(Unreachable, match=r'the password for user "shop\.project" was refused') as caught:
         opened(pooler)
     assert "wrong" not in str(caught.value)
 
@@ -175,28 +181,38 @@ def test_a_pooler_whose_only_server_connection_is_busy_is_given_up_in_time(poole
         assert time.monotonic() - started < 1.5
 
 
+def test_a_pooler_that_lets_in_and_answers_no_query_is_passed_over(pooler: Pooler, empty_database: Database) -> None:
+    urls = {"DATABASE_URL": pooler.url, "DIRECT_URL": empty_database.url}
+    with opened(pooler) as busy, begin_read_write(busy, doing="holding the connection"):
+        with open_database(read_environment(urls), timeout_s=1) as connection:
+            assert connection.address.variable == "DIRECT_URL"
+            assert connection.notes[-1].endswith("; DIRECT_URL is used instead")
+
+
 def test_a_database_that_the_pooler_does_not_find_is_named(pooler: Pooler) -> None:
     pooler.url = pooler.url.partition("?")[0].rpartition("/")[0] + "/nowhere"
     with pytest.raises(Unreachable, match='there is no database "nowhere"'):
         opened(pooler)
 
 
-def test_a_pooler_that_dies_in_the_middle_leaves_nothing_committed(pooler: Pooler, database: str) -> None:
+def test_a_pooler_that_dies_in_the_middle_leaves_nothing_committed(pooler: Pooler, empty_database: Database) -> None:
     with opened(pooler) as connection, pytest.raises(ConnectionLost, match="nothing was committed"):
         with begin_read_write(connection, doing="applying"):
             connection.execute("UPDATE thing SET size = 99")
             pooler.process.kill()
             pooler.process.wait(10)
             connection.execute("UPDATE thing SET size = 100")
-    with psycopg.connect(database) as direct:
+    with psycopg.connect(empty_database.url) as direct:
         assert direct.execute("SELECT size FROM shop.thing").fetchone() == (0,)
 
 
-def test_a_server_that_dies_behind_the_pooler_leaves_nothing_committed(pooler: Pooler, database: str) -> None:
-    with opened(pooler) as connection, psycopg.connect(database, autocommit=True) as direct:
+def test_a_server_that_dies_behind_the_pooler_leaves_nothing_committed(
+    pooler: Pooler, empty_database: Database
+) -> None:
+    with opened(pooler) as connection, psycopg.connect(empty_database.url, autocommit=True) as direct:
         with pytest.raises(ConnectionLost, match="nothing was committed"):
             with begin_read_write(connection, doing="applying"):
                 connection.execute("UPDATE thing SET size = 99")
-                direct.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE xact_start < now()")
+                direct.execute("SELECT pg_terminate_backend(%s)", backend(connection))
                 connection.execute("UPDATE thing SET size = 100")
         assert direct.execute("SELECT size FROM shop.thing").fetchone() == (0,)

@@ -213,7 +213,7 @@ def test_tls_in_the_words_of_other_drivers_is_said_in_libpqs(written: str, meant
 
 @pytest.mark.parametrize("parameter", ["sslmod=require", "sslmode=verify_full", "sslMode=require"])
 def test_a_misspelt_tls_parameter_is_refused_and_not_dropped(parameter: str) -> None:
-    with pytest.raises(UsageProblem, match="sslmode|verify-full"):
+    with pytest.raises(UsageProblem, match=r"sslmode|verify-full"):
         parse(f"postgresql://db.example/x?{parameter}")
 
 
@@ -310,12 +310,14 @@ def test_direct_url_alone_is_used_with_a_note() -> None:
 
 
 def test_no_variable_at_all_is_said_with_what_to_set() -> None:
-    with pytest.raises(UsageProblem, match="DATABASE_URL is not set: set it to .*postgresql://"):
+    with pytest.raises(UsageProblem, match=r"DATABASE_URL is not set: set it to .*postgresql://"):
         read_environment({})
 
 
 def test_a_broken_direct_url_does_not_stop_a_sound_database_url() -> None:
     (only,) = read_environment({"DATABASE_URL": "postgresql://h/x", "DIRECT_URL": "mysql://u:Zqpw@h/x"})
     assert only.variable == "DATABASE_URL"
-    assert only.notes == ('DIRECT_URL will not be tried: DIRECT_URL: "mysql" is not PostgreSQL: expected '
-                          "postgresql://user:password@host:port/database",)
+    assert only.notes == (
+        'DIRECT_URL will not be tried: DIRECT_URL: "mysql" is not PostgreSQL: expected '
+        "postgresql://user:password@host:port/database",
+    )

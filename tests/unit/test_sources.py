@@ -7,7 +7,7 @@ import socket
 import stat
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def test_hidden_files_hidden_folders_and_other_endings_are_left_out(project: Pat
     (project / "state" / ".swap").mkdir()
     for name in (".a.yaml", ".swap/b.yaml", "README.md", "a.yaml.orig", "yaml"):
         (project / "state" / name).write_bytes(b"x: 1\n")
-    os.symlink("nowhere", project / "state" / ".#lock.yaml")
+    (project / "state" / ".#lock.yaml").symlink_to("nowhere")
     problems: list[Problem] = []
     assert (files_in_work_tree(project, FOLDERS, problems), problems) == ([], [])
 
@@ -82,40 +82,41 @@ def test_a_project_directory_that_does_not_exist_is_a_usage_problem(tmp_path: Pa
 
 def test_a_project_directory_that_is_itself_reached_by_a_link_is_read(project: Path, tmp_path: Path) -> None:
     (project / "state" / "a.yaml").write_bytes(b"a: 1\n")
-    os.symlink(project, tmp_path / "link")
+    (tmp_path / "link").symlink_to(project)
     assert [file.path for file in files_in_work_tree(tmp_path / "link", FOLDERS, [])] == ["state/a.yaml"]
 
 
 def test_a_link_out_of_the_project_is_refused_with_its_target(project: Path, tmp_path: Path) -> None:
     (tmp_path / "project-secrets.yaml").write_bytes(b"password: x\n")
-    os.symlink("../../project-secrets.yaml", project / "state" / "a.yaml")
+    (project / "state" / "a.yaml").symlink_to("../../project-secrets.yaml")
     problem = only_problem(project)
     assert str(problem.location) == "state/a.yaml:1:1"
     assert f"{tmp_path}/project-secrets.yaml, outside the project's directory" in problem.message
 
 
 def test_a_link_to_a_folder_outside_is_refused_and_not_walked(project: Path) -> None:
-    os.symlink("/", project / "state" / "all")
+    (project / "state" / "all").symlink_to("/")
     assert "a symbolic link to /, outside" in only_problem(project).message
 
 
 def test_a_link_within_the_project_is_refused_because_a_commit_holds_only_its_name(project: Path) -> None:
     (project / "shared.yaml").write_bytes(b"a: 1\n")
-    os.symlink("../shared.yaml", project / "state" / "a.yaml")
+    (project / "state" / "a.yaml").symlink_to("../shared.yaml")
     problem = only_problem(project)
-    assert "links are not followed" in problem.message and "move the file here" in problem.hint
+    assert "links are not followed" in problem.message
+    assert "move the file here" in problem.hint
 
 
 @pytest.mark.parametrize("target", ["gone.yaml", "a.yaml"])
 def test_a_link_that_leads_nowhere_or_to_itself_is_refused(project: Path, target: str) -> None:
-    os.symlink(target, project / "state" / "a.yaml")
+    (project / "state" / "a.yaml").symlink_to(target)
     assert "leads nowhere" in only_problem(project).message
 
 
 def test_a_folder_that_is_a_link_or_a_file_is_refused(project: Path) -> None:
     (project / "state" / "tenants").rmdir()
     (project / "state").rmdir()
-    os.symlink("schemas", project / "state")
+    (project / "state").symlink_to("schemas")
     (project / "schemas").write_bytes(b"")
     problems: list[Problem] = []
     files_in_work_tree(project, FOLDERS, problems)
@@ -145,7 +146,7 @@ def test_a_fifo_that_takes_a_files_place_after_the_listing_does_not_block(
 ) -> None:
     target = project / "state" / "a.yaml"
     target.write_bytes(b"a: 1\n")
-    replace_before_open(monkeypatch, lambda: (target.unlink(), os.mkfifo(target)))
+    replace_before_open(monkeypatch, [target.unlink, lambda: os.mkfifo(target)])
     assert "a FIFO" in only_problem(project).message
 
 
@@ -155,7 +156,7 @@ def test_a_link_that_takes_a_files_place_after_the_listing_is_not_followed(
     target = project / "state" / "a.yaml"
     target.write_bytes(b"a: 1\n")
     (tmp_path / "secret").write_bytes(b"secret: 1\n")
-    replace_before_open(monkeypatch, lambda: (target.unlink(), os.symlink(tmp_path / "secret", target)))
+    replace_before_open(monkeypatch, [target.unlink, lambda: target.symlink_to(tmp_path / "secret")])
     assert "cannot be read" in only_problem(project).message
 
 
@@ -164,7 +165,7 @@ def test_a_file_that_is_deleted_between_listing_and_reading_is_a_problem(
 ) -> None:
     target = project / "state" / "a.yaml"
     target.write_bytes(b"a: 1\n")
-    replace_before_open(monkeypatch, target.unlink)
+    replace_before_open(monkeypatch, [target.unlink])
     assert "disappeared" in only_problem(project).message
 
 
@@ -172,7 +173,8 @@ def test_a_file_above_the_limit_is_refused_without_being_read(project: Path) -> 
     with open(project / "state" / "big.yaml", "wb") as file:
         file.truncate(200 * 1024 * 1024)
     problem = only_problem(project)
-    assert "209,715,200 bytes" in problem.message and "split it" in problem.hint
+    assert "209,715,200 bytes" in problem.message
+    assert "split it" in problem.hint
 
 
 def test_a_file_of_exactly_the_limit_is_read_and_one_more_byte_is_not(
@@ -206,7 +208,8 @@ def test_a_repository_inside_the_folders_is_refused(project: Path) -> None:
     (project / "state" / "tenants" / ".git").mkdir()
     (project / "state" / "tenants" / "a.yaml").write_bytes(b"a: 1\n")
     problem = only_problem(project)
-    assert "submodule" in problem.message and str(problem.location) == "state/tenants:1:1"
+    assert "submodule" in problem.message
+    assert str(problem.location) == "state/tenants:1:1"
 
 
 def test_a_name_that_is_not_utf8_is_a_problem_whose_text_can_be_printed(project: Path) -> None:
@@ -220,16 +223,13 @@ def test_a_name_that_is_not_utf8_is_a_problem_whose_text_can_be_printed(project:
     str(problem).encode("utf-8")
 
 
-def replace_before_open(monkeypatch: pytest.MonkeyPatch, replace: object) -> None:
+def replace_before_open(monkeypatch: pytest.MonkeyPatch, steps: list[Callable[[], object]]) -> None:
     """Let another process, as it were, get in between the listing and the reading of the first file."""
     open_descriptor = os.open
-    pending = [replace]
 
     def opening(path: bytes, flags: int) -> int:
-        if pending:
-            action = pending.pop()
-            assert callable(action)
-            action()
+        while steps:
+            steps.pop(0)()
         return open_descriptor(path, flags)
 
     monkeypatch.setattr(os, "open", opening)

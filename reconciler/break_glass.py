@@ -1,0 +1,97 @@
+"""What is decided outside of git, under a lock and with an audit entry: freezes, and the release of what broken glass left.
+
+Takes a connection, Definitions and who acts; gives a sentence on what was done. Each is one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from reconciler.apply import take_lock
+from reconciler.audit import row_exists, write_note
+from reconciler.catalog import Catalog, read_catalog
+from reconciler.connection import DatabaseConnection
+from reconciler.errors import NotAsExpected, Problem, Refused, UsageProblem
+from reconciler.fields import format_timestamp
+from reconciler.fit import problems_of_creating, relations_of
+from reconciler.ledger import end_freezes, read_marks, record_freeze, record_marks
+from reconciler.marks import released
+from reconciler.model import FieldKey
+from reconciler.schema import Definitions
+from reconciler.transaction import begin_read_write
+
+Work = Callable[[DatabaseConnection, Catalog], tuple[str, str, dict[str, object]]]
+"""Does its part in the transaction; gives the sentence, the event and the metadata of the audit entry."""
+
+
+def call_freeze(
+    connection: DatabaseConnection, definitions: Definitions, until: datetime, reason: str, actor: str
+) -> str:
+    """From now until then, nothing but kills is applied."""
+
+    def work(connection: DatabaseConnection, catalog: Catalog) -> tuple[str, str, dict[str, object]]:
+        if until <= catalog.now:
+            raise UsageProblem(f"--until {format_timestamp(until)} has passed already")
+        record_freeze(connection, until, reason, actor)
+        sentence = f"Frozen until {format_timestamp(until)}: only kills are applied. End it: reconcile unfreeze"
+        return sentence, "RECONCILE_FREEZE", {"until": format_timestamp(until)}
+
+    return _in_one_transaction(connection, definitions, reason, actor, work)
+
+
+def end_freeze(connection: DatabaseConnection, definitions: Definitions, reason: str, actor: str) -> str:
+    """End every freeze that somebody has called; those of the policy are git's to end."""
+
+    def work(connection: DatabaseConnection, _catalog: Catalog) -> tuple[str, str, dict[str, object]]:
+        ended = end_freezes(connection, reason, actor)
+        if not ended:
+            raise Refused("no freeze is on that somebody has called. Those of schemas/policy.yaml are changed in git")
+        return f"Ended {ended} freeze{'s' if ended > 1 else ''}.", "RECONCILE_UNFREEZE", {"ended": ended}
+
+    return _in_one_transaction(connection, definitions, reason, actor, work)
+
+
+def release(
+    connection: DatabaseConnection, definitions: Definitions, fields: list[FieldKey], reason: str, actor: str
+) -> str:
+    """Let git have its way again with values that were killed by hand, or left by broken glass.
+
+    The next run from git treats them as if a commit had touched them: restores still pass the guards.
+    """
+
+    def work(connection: DatabaseConnection, _catalog: Catalog) -> tuple[str, str, dict[str, object]]:
+        marks = read_marks(connection, [(table, key) for table, key, _ in fields])
+        unknown = [field for field in fields if field not in marks or marks[field].seen_at is None]
+        if unknown:
+            names = ", ".join(f"{table}/{key}.{name}" for table, key, name in unknown)
+            raise Refused(f"nothing to release: {names} is not held against git. `reconcile drift` lists what is")
+        record_marks(connection, {field: released(marks[field]) for field in fields})
+        names = ", ".join(f"{table}/{key}.{name}" for table, key, name in fields)
+        return f"Released {names}: the next run from git decides, under the guards.", "RECONCILE_RELEASE", {"fields": names}
+
+    return _in_one_transaction(connection, definitions, reason, actor, work)
+
+
+def _in_one_transaction(
+    connection: DatabaseConnection, definitions: Definitions, reason: str, actor: str, work: Work
+) -> str:
+    if not reason.strip():
+        raise UsageProblem('this needs a reason, which goes into the audit log: --reason "..."')
+    with begin_read_write(connection, doing="recording it"):
+        take_lock(connection)
+        catalog = read_catalog(connection, relations_of(definitions))
+        problems = problems_of_creating(definitions, catalog)
+        if not catalog.has_ledger:
+            problems.append(Problem("there is no ledger", None, "run `reconcile init`"))
+        if problems:
+            raise NotAsExpected(problems)
+        sentence, event, metadata = work(connection, catalog)
+        audit = definitions.policy.audit
+        if audit.without_tenant is None:
+            raise NotAsExpected([Problem("an entry about this belongs to no tenant", definitions.policy_places.of("audit"))])
+        row, tenant = audit.without_tenant.create, audit.without_tenant.tenant
+        if row is not None and not row_exists(connection, row, catalog.relations[row.schema, row.table], tenant):
+            raise NotAsExpected([Problem(f"{row.table} has no row {tenant}", None, "run `reconcile init`: it makes it")])
+        write_note(connection, audit, catalog, event, tenant, {**metadata, "reason": reason, "actor": actor})
+    return sentence

@@ -1,0 +1,40 @@
+"""The health checks that ask Postgres: its latency, and a query of the policy.
+
+Takes a check's declaration and a connection outside of a transaction; gives what it saw. READ ONLY.
+"""
+
+from __future__ import annotations
+
+import time
+
+from reconciler.connection import DatabaseConnection
+from reconciler.fields import seconds
+from reconciler.guards import CheckResult
+from reconciler.policy import PostgresCheck, SqlCheck
+from reconciler.transaction import begin_read_only
+
+
+def check_postgres(check: PostgresCheck, connection: DatabaseConnection) -> CheckResult:
+    """The best of three trivial queries must answer in less than `latency_below` milliseconds."""
+    with begin_read_only(
+        connection, doing="checking the latency", statement_timeout_ms=seconds(check.timeout) * 1000
+    ):
+        took = min(_one_round_trip_ms(connection) for _ in range(3))
+    return CheckResult(took < check.latency_below, f"answers in {took:.1f} ms (limit {check.latency_below} ms)")
+
+
+def _one_round_trip_ms(connection: DatabaseConnection) -> float:
+    started = time.perf_counter()
+    connection.execute("SELECT 1")
+    return (time.perf_counter() - started) * 1000
+
+
+def check_sql(check: SqlCheck, connection: DatabaseConnection) -> CheckResult:
+    """The first column of the query's first row must be true."""
+    with begin_read_only(
+        connection, doing="making a check of the policy", statement_timeout_ms=seconds(check.timeout) * 1000
+    ):
+        row = connection.execute(check.query.encode()).fetchone()
+    if row is None:
+        return CheckResult(False, "the query returned no row")
+    return CheckResult(row[0] is True, "true" if row[0] is True else f"the query returned {str(row[0])[:60]}, not true")

@@ -1,0 +1,46 @@
+"""The health check that asks a URL: a provider's status page, or a single test request.
+
+Takes the declaration and the environment; gives what it saw. Header values are never shown; `$NAME` in one is the
+environment's.
+"""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from string import Template
+
+from reconciler.fields import seconds
+from reconciler.guards import CheckResult
+from reconciler.policy import HttpCheck
+
+
+def check_http(check: HttpCheck, environment: Mapping[str, str]) -> CheckResult:
+    """The URL must answer with exactly the status. Redirects are not followed: they are an answer of their own."""
+    if not check.url.startswith(("http://", "https://")):
+        return CheckResult(False, "could not be made: the URL is neither http nor https")
+    try:
+        headers = {name: Template(value).substitute(environment) for name, value in check.headers.items()}
+    except (KeyError, ValueError) as missing:
+        return CheckResult(False, f"could not be made: {missing} is not in the environment")
+    body = check.body.encode() if check.body is not None else None
+    request = urllib.request.Request(check.url, data=body, headers=headers, method=check.method)
+    started = time.perf_counter()
+    try:
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=seconds(check.timeout)) as answer:
+            status = answer.status
+    except urllib.error.HTTPError as error:
+        status = error.code
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        return CheckResult(False, f"no answer: {reason}")
+    took = (time.perf_counter() - started) * 1000
+    return CheckResult(status == check.status, f"status {status} in {took:.0f} ms (wanted {check.status})")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        """Follow none."""
+        return None

@@ -1,0 +1,27 @@
+"""`reconcile unfreeze`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from reconciler.cli.options import connection_options, project_options, reason_option
+from reconciler.cli.output import put
+
+
+@click.command("unfreeze")
+@project_options
+@reason_option
+@connection_options
+def command(directory: Path, reason: str, connect_timeout: float, statement_timeout: float, wait: float) -> None:
+    """End the freezes that `reconcile freeze` began. What they held is applied by the next run, under the guards."""
+    from reconciler.break_glass import end_freeze
+    from reconciler.cli.database import open_from_environment
+    from reconciler.origin import origin_of
+    from reconciler.project import read_work_tree
+
+    definitions = read_work_tree(directory).definitions
+    with open_from_environment(connect_timeout, statement_timeout, wait) as connection:
+        put(end_freeze(connection, definitions, reason, origin_of(os.environ, None).actor))

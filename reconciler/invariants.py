@@ -1,0 +1,107 @@
+"""Rules over the desired state that must hold or nothing is applied.
+
+Takes rules as text and rows of desired values; gives Problems. The language is simpleeval's: Python's operators over
+names and constants, `in`, `and`, `or`, `not`, without functions, attributes or loops, and never `eval`
+(https://github.com/danthedeckie/simpleeval). Names are the table's fields. Pure.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from reconciler.errors import Problem, nearest
+from reconciler.model import Row
+
+_ALLOWED = (
+    ast.Expression,
+    ast.BoolOp,
+    ast.And,
+    ast.Or,
+    ast.UnaryOp,
+    ast.Not,
+    ast.USub,
+    ast.BinOp,
+    ast.Add,
+    ast.Sub,
+    ast.Mult,
+    ast.Compare,
+    ast.Eq,
+    ast.NotEq,
+    ast.Lt,
+    ast.LtE,
+    ast.Gt,
+    ast.GtE,
+    ast.In,
+    ast.NotIn,
+    ast.Is,
+    ast.IsNot,
+    ast.Name,
+    ast.Load,
+    ast.Constant,
+    ast.List,
+    ast.Tuple,
+)
+
+
+def rule_problems(rule: str, fields: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(what is wrong, hint) of a rule that cannot be asked."""
+    try:
+        tree = ast.parse(rule.strip(), mode="eval")
+    except (SyntaxError, ValueError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        yield f"not an expression: {reason}", "for example: aiDailyLimit <= aiMonthlyLimit"
+        return
+    for node in ast.walk(tree):
+        if not isinstance(node, _ALLOWED):
+            yield f"{type(node).__name__} is not part of the language", "see docs/guards.md, Invariants"
+            return
+    known = sorted(fields)
+    names = names_in(rule)
+    if not names:
+        yield "the rule names no field", ""
+    for name in names:
+        if name not in known:
+            yield f'the table has no managed field "{name}"', nearest(name, known)
+
+
+def names_in(rule: str) -> list[str]:
+    """The fields that a rule names, sorted. `true`, `false` and `null` are constants, as in YAML."""
+    tree = ast.parse(rule.strip(), mode="eval")
+    return sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - _CONSTANTS.keys())
+
+
+_CONSTANTS: Mapping[str, Any] = {"true": True, "false": False, "null": None}
+
+
+def broken(rule: str, message: str, rows: Iterable[Row]) -> Iterator[Problem]:
+    """A Problem for each row that breaks the rule, at the values involved.
+
+    Rows in which git does not name every field of the rule are not asked. The same values are asked once.
+    """
+    from simpleeval import EvalWithCompoundTypes, InvalidExpression
+
+    names = names_in(rule)
+    evaluator = EvalWithCompoundTypes(functions={})
+    parsed = evaluator.parse(rule.strip())
+    verdicts: dict[str, str | None] = {}
+    for row in rows:
+        values = [row.values.get(name) for name in names]
+        if any(value is None for value in values):
+            continue
+        given = [value for value in values if value is not None]
+        asked = repr([value.data for value in given])
+        if asked not in verdicts:
+            evaluator.names = {**_CONSTANTS, **{name: value.data for name, value in zip(names, given, strict=True)}}
+            try:
+                verdicts[asked] = None if evaluator.eval(rule, previously_parsed=parsed) else message
+            except (InvalidExpression, TypeError, ValueError, ArithmeticError) as error:
+                verdicts[asked] = f"{message} (the rule could not be asked: {error})"
+        verdict = verdicts[asked]
+        if verdict is None:
+            continue
+        # At the last of the values: the one that is most likely to have been added.
+        last = max(given, key=lambda value: (value.file, value.line))
+        shown = ", ".join(f"{name} at {value.location}" for name, value in zip(names, given, strict=True))
+        yield Problem(f"{row.table} {row.key}: {verdict}", last.location, f"rule: {rule.strip()}; {shown}")
