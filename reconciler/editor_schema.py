@@ -23,6 +23,7 @@ from reconciler.fields import (
     StringField,
     TimestampField,
 )
+from reconciler.model import WAIVABLE
 from reconciler.plan_json import plan_json_schema
 from reconciler.policy import AUDIT_WORDS, Policy
 from reconciler.schema import Definitions, Table, TableDefinition
@@ -121,7 +122,27 @@ def _long_form(value: dict[str, Any]) -> dict[str, Any]:
                 "format": "date-time",
                 "description": "Until when it is meant to last. When that has passed, every plan says so.",
             },
+            "then": {
+                "description": "What it becomes once `until` has passed, under the same guards.",
+                "anyOf": [
+                    {"const": "restore", "description": "What it was before."},
+                    value,
+                    {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["value"],
+                        "properties": {"value": value},
+                    },
+                ],
+            },
+            "override": {
+                "description": "Guards that are waived, once, each with the reason.",
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {guard: {"type": "string", "minLength": 1} for guard in WAIVABLE},
+            },
         },
+        "dependentRequired": {"then": ["until"]},
     }
     return {"anyOf": [value, long], **({"description": value["description"]} if "description" in value else {})}
 

@@ -153,6 +153,7 @@ _MEANINGS = tuple(
             "in { } pairs are separated by commas; quote text that holds [ ] { } or ,",
         ),
         ("sequence entries are not allowed", 'a "- " is not allowed here', "begin the list on a line of its own"),
+        ("nesting depth", "this is nested far too deep", "no value needs that"),
         ("mapping keys are not allowed", 'a "? " is not allowed here', _QUOTE_TEXT),
         ("scanning an (anchor|alias)", 'a name must follow the "&" or "*"', _QUOTE_TEXT),
         ("node content", "a value was expected here", 'write one, or "null"'),
@@ -181,8 +182,8 @@ def explain_syntax_error(path: str, data: bytes, error: MarkedYAMLError) -> Prob
     """The parser's error as a Problem: a sentence of ours where its phrase is known, else the phrase itself."""
     at = error.problem_mark or error.context_mark
     text = data.decode()
-    if at is None or at.index >= len(text):  # the parsers put the end of the file on a line of its own
-        place = _place(path, text)
+    if at is None or at.index >= len(text):  # which the parsers say of the line after the last
+        place = _place(path, text.rstrip(" \t\r\n"))
     else:
         place = Location(path, at.line + 1, at.column + 1)
     character = "" if at is None else text[at.index : at.index + 1]

@@ -138,7 +138,7 @@ def _dry_run(options: dict[str, Any]) -> int:
         plan = make_plan(connection, request, project)
     if options["plan_out"]:
         save_plan(plan, options["plan_out"])
-    show_plan(plan, options["output"])
+    show_plan(plan, options["output"], now=options["now"])
     return exit_code_of(plan, dry_run=True) if options["exit_code"] else 0
 
 
@@ -156,7 +156,7 @@ def _apply(options: dict[str, Any]) -> int:
         reviewed = saved
         if must_ask(options["yes"]):
             shown = saved or make_plan(connection, request, project)
-            show_plan(shown, "text", sys.stderr)
+            show_plan(shown, "text", sys.stderr, options["now"])
             if shown.has_work and not click.confirm("Apply this?", err=True):
                 say("Nothing was applied.")
                 return Failed.exit_code
@@ -164,7 +164,11 @@ def _apply(options: dict[str, Any]) -> int:
         outcome = apply(connection, request, project, origin_of(os.environ, project.commit), reviewed)
     put(
         render_outcome(
-            options["output"], outcome, now=datetime.now(UTC), colour=colour_on(sys.stdout), width=width_of_terminal()
+            options["output"],
+            outcome,
+            now=options["now"] or datetime.now(UTC),
+            colour=colour_on(sys.stdout),
+            width=width_of_terminal(),
         )
     )
     return exit_code_of(outcome.plan, dry_run=False) if options["exit_code"] else 0
@@ -186,13 +190,13 @@ def exit_code_of(plan: Plan, *, dry_run: bool) -> int:
     return 5 if plan.counts.held else 0
 
 
-def show_plan(plan: Plan, output: str, stream: Any = None) -> None:
+def show_plan(plan: Plan, output: str, stream: Any = None, now: datetime | None = None) -> None:
     """The plan in the form that was asked for, to stdout unless another stream is named."""
     from reconciler.report import render_plan
 
     stream = stream or sys.stdout
     text = render_plan(
-        output, plan, now=datetime.now(UTC), colour=colour_on(stream), width=width_of_terminal()
+        output, plan, now=now or datetime.now(UTC), colour=colour_on(stream), width=width_of_terminal()
     )
     stream.write(text if text.endswith("\n") else text + "\n")
     stream.flush()

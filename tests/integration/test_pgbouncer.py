@@ -24,7 +24,7 @@ from reconciler.database_url import parse_database_url, read_environment
 from reconciler.driver_errors import ConnectionLost
 from reconciler.errors import Unreachable
 from reconciler.transaction import begin_read_only, begin_read_write
-from tests.support.postgres import Database
+from tests.support.postgres import Database, with_database
 
 PROGRAM = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
 
@@ -53,6 +53,7 @@ def pooler(empty_database: Database) -> Iterator[Pooler]:
     (folder / "pgbouncer.ini").write_text(
         f"""
         [databases]
+        unplugged = host=127.0.0.1 port={free_port()}
         * = host={place["host"]} port={place["port"]} user={place["user"]}{secret}
         [pgbouncer]
         listen_addr = 127.0.0.1
@@ -189,8 +190,17 @@ def test_a_pooler_that_lets_in_and_answers_no_query_is_passed_over(pooler: Poole
             assert connection.notes[-1].endswith("; DIRECT_URL is used instead")
 
 
+def test_a_pooler_whose_database_is_down_is_passed_over(pooler: Pooler, empty_database: Database) -> None:
+    unplugged = with_database(pooler.url, "unplugged")
+    with pytest.raises(Unreachable, match="the pooler answers, but does not reach its database"):
+        open_database(read_environment({"DATABASE_URL": unplugged}), timeout_s=5)
+    urls = {"DATABASE_URL": unplugged, "DIRECT_URL": empty_database.url}
+    with open_database(read_environment(urls), timeout_s=5) as connection:
+        assert connection.address.variable == "DIRECT_URL"
+
+
 def test_a_database_that_the_pooler_does_not_find_is_named(pooler: Pooler) -> None:
-    pooler.url = pooler.url.partition("?")[0].rpartition("/")[0] + "/nowhere"
+    pooler.url = with_database(pooler.url, "nowhere")
     with pytest.raises(Unreachable, match='there is no database "nowhere"'):
         opened(pooler)
 

@@ -187,6 +187,19 @@ def test_ctrl_c_interrupts_a_query_that_blocks(connection: DatabaseConnection, d
     assert sizes(database) == [10]
 
 
+def test_ctrl_c_during_commit_leaves_the_outcome_unknown(connection: DatabaseConnection, database: Database) -> None:
+    database.execute("CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(20); END'")
+    database.execute(
+        "CREATE CONSTRAINT TRIGGER late AFTER UPDATE ON thing DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION dawdle()"
+    )
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    with pytest.raises(OutcomeUnknown, match="interrupted while committing"), within(3):
+        with begin_read_write(connection, doing="applying"):
+            connection.execute("UPDATE thing SET size = 11")
+            timer.start()
+
+
 def doing(connection: DatabaseConnection, sql: str, **options: Any) -> ReconcileError:
     with pytest.raises(ReconcileError) as caught, begin_read_write(connection, doing="testing", **options):
         connection.execute(sql.encode())

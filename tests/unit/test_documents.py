@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.documents import (
@@ -242,7 +242,7 @@ def test_duplicates_before_a_syntax_error_are_reported_with_it(parser: Parser) -
         ("a: 1\n? - b\n: {c: d}\n", (2, 3), "a key must be text"),
         ("a: 1\n[b, c]: d\n", (2, 1), "a key must be text"),
         ("!!int 5: x\na: 1\n", (1, 1), "a key is always text"),
-        (": x\na: 1\n", (1, 1), "there is no key"),
+        ("? \n: x\na: 1\n", (1, 2), "there is no key"),
         ("a: 1\nb: !secret x\n", (2, 4), "the tag !secret is not known"),
         ("a: 1\nb: !!timestamp 2026-11-27\n", (2, 4), "the tag !!timestamp is not known"),
         ("a: 1\nb: !!python/object:os.system {}\n", (2, 4), "is not known"),
@@ -250,7 +250,7 @@ def test_duplicates_before_a_syntax_error_are_reported_with_it(parser: Parser) -
         ("a: !!str {b: c}\n", (1, 4), "the tag !!str does not fit a mapping"),
         ("a: !!map x\n", (1, 4), "the tag !!map does not fit a single value"),
         ("a: 1\n---\nb: 2\n", (2, 1), "a second document begins here"),
-        ("a: 1\n...\nb: 2\n", (3, 1), "a second document begins here"),
+        ("a: 1\n...\n---\nb: 2\n", (3, 1), "a second document begins here"),
         ("%YAML 1.2\n---\na: 1\n", (1, 1), "directives"),
         ("%TAG !x! tag:x,2000:\n---\na: 1\n", (1, 1), "directives"),
         ('a: "x\\0y"\n', (1, 4), "NUL character"),
@@ -308,7 +308,10 @@ def test_quoted_signs_are_ordinary_keys(parser: Parser) -> None:
         ("a: |x\n  b\n", (1, 5), 'what follows "|" or ">"'),
         ("a: |0\n  b\n", (1, 5), 'what follows "|" or ">"'),
         ("a: !x!y z\n", (1, 4), "this is no tag"),
-        ("a: ]\n", (1, 4), "a key of the mapping above"),
+        ("a: ]\n", (1, 4), "a value was expected here"),
+        (": x\na: 1\n", (1, 1), "a key of the mapping above"),
+        ("a: 1\n...\nb: 2\n", (3, 1), "the document has ended"),
+        ("a: {b: c:]}\n", (1, 9), 'a ":" is not allowed here'),
         ("[a]\n- b\n", (2, 1), "the document has ended"),
     ],
 )
@@ -317,7 +320,7 @@ def test_a_syntax_error_is_said_in_plain_words_at_its_place(
 ) -> None:
     document, problems = problems_of(text, parser)
     assert document is None
-    assert places(problems) == [(place)]
+    assert places(problems) == [place]
     assert message in problems[0].message
     assert problems[0].hint
 
@@ -378,7 +381,7 @@ def test_nesting_is_accepted_up_to_the_limit_and_refused_beyond_it(opening: str,
 def test_endless_nesting_is_a_problem_and_no_crash(text: str) -> None:
     document, problems = problems_of(text)
     assert document is None
-    assert any("nested deeper" in p.message for p in problems)
+    assert any(re.search("nested (deeper than 64 levels|far too deep)", p.message) for p in problems)
 
 
 def test_depth_is_counted_through_aliases(parser: Parser) -> None:
@@ -492,8 +495,8 @@ def mutated(text: str, seed: int) -> str:
 @example("a: |\n  \tx\n")
 @example("x: a\n\n  b\n")
 def test_both_parsers_give_the_same_nodes_and_the_same_problems(text: str) -> None:
-    if "?" in text and re.search(r"[\[{]", text) and not re.search(r"\w\?", text):
-        return  # an empty key behind a "?" is refused by both, at places a little apart
+    # An empty key behind a "?" is refused by both, at places a little apart.
+    assume("?" not in text or not re.search(r"[\[{]", text) or re.search(r"\w\?", text))
     by_default, by_fallback = problems_of(text, DEFAULT_EVENTS), problems_of(text, FallbackParser)
     assert by_default[0] == by_fallback[0]
     assert [str(p) for p in by_default[1]] == [str(p) for p in by_fallback[1]]
