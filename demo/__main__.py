@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -49,11 +50,13 @@ class Story:
         """A git command in the repository."""
         subprocess.run(["git", *arguments], cwd=self.repository, env=self.environment, check=True)
 
-    def reconcile(self, *arguments: str, ends_with: int = 0) -> None:
+    def reconcile(self, *arguments: str, ends_with: int = 0, to_nowhere: bool = False) -> None:
         """A reconcile command in the repository; the demo fails if it ends otherwise than expected."""
-        print(f"$ reconcile {' '.join(arguments)}", flush=True)
+        print(f"$ {' '.join(['reconcile', *arguments])}", flush=True)
         command = [sys.executable, "-m", "reconciler", *arguments]
-        code = subprocess.run(command, cwd=self.repository, env=self.environment, check=False).returncode
+        stdout = subprocess.DEVNULL if to_nowhere else None
+        done = subprocess.run(command, cwd=self.repository, env=self.environment, stdout=stdout, check=False)
+        code = done.returncode
         if code != ends_with:
             raise SystemExit(f"the demo expected exit code {ends_with}, and got {code}")
 
@@ -82,8 +85,8 @@ def tell(story: Story) -> None:
     acme = tenant_id("Acme Bakery")
     maple = tenant_id("Maple Credit Union")
 
-    story.chapter("The ledger, once")
-    story.reconcile("init")
+    story.chapter("The ledger, once (it prints the grants for two roles as well)")
+    story.reconcile("init", to_nowhere=True)
     story.chapter("What would an apply do?")
     story.reconcile("--dry-run")
     story.chapter("Apply it")
@@ -100,6 +103,8 @@ def tell(story: Story) -> None:
     story.chapter("The next run puts back what was re-opened, and leaves what was killed")
     story.reconcile()
 
+    ban(story)
+
     story.chapter("Who changed what, when and why")
     story.reconcile("history", "--limit", "20")
     story.chapter("The platform's own audit log")
@@ -114,6 +119,30 @@ def tell(story: Story) -> None:
         """
     ):
         print(f"{when}  {name}  {event}  by {user}\n          {metadata}")
+
+
+def ban(story: Story) -> None:
+    """A WhatsApp ban: kill, a restore that comes too early and is held, the clock moved, the restore applied."""
+    dental = tenant_id("Bay Street Dental")
+    file = story.repository / "state" / "tenants" / "bay-street-dental.yaml"
+    file.parent.mkdir()
+
+    def commit(value: str, reason: str) -> None:
+        text = f'{dental}:\n  isWhatsappEnabled:\n    value: {value}\n    reason: "{reason}"\n'
+        file.write_text(text, encoding="utf-8")
+        story.git("add", "--all")
+        story.git("commit", "--quiet", f"--message={reason}")
+
+    story.chapter("WhatsApp has banned Bay Street Dental: kill it")
+    commit("false", "WhatsApp ban, INC-150")
+    story.reconcile()
+    story.chapter("An hour later somebody is impatient: the restore is held, for 24 hours after the kill")
+    commit("true", "New session scanned, INC-150")
+    story.reconcile("--exit-code", ends_with=5)
+    story.chapter("The same commit, 25 hours later (the demo moves the clock): the restore is applied")
+    story.sql("UPDATE reconciler.meta SET movable_clock = true")
+    later = datetime.now(UTC) + timedelta(hours=25)
+    story.reconcile("--now", later.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
 def main() -> None:

@@ -85,7 +85,8 @@ def read_state(
             table = definitions.tables[name]
             relation = relation_of(catalog, table)
             live = LiveRows(connection, table, relation, non_default=request.non_default, expect=request.expect)
-            rows = live.read(keys, _made_by_init(definitions, table), progress)
+            left_out = _made_by_init(definitions, table) if keys is None else None
+            rows = live.read(keys, left_out, progress)
             files += _one_file(table, rows) if request.layout == "one-file" else _file_per_row(table, rows, held)
             notices += live.notices()
             for key in keys or ():
@@ -194,7 +195,8 @@ def _dropped(files: Iterable[StateFile], held: Mapping[str, set[str]]) -> Iterat
         if gone:
             more = f" and {len(gone) - _LISTED:,} more" if len(gone) > _LISTED else ""
             some = ", ".join(gone[:_LISTED]) + more
-            yield Notice(f"{file.path} names rows now that are not in this import, and would be no more in it: {some}")
+            lost = f"names rows that are not part of this import, and loses them where it is overwritten: {some}"
+            yield Notice(f"{file.path} {lost}")
 
 
 def _conflicts(files: Iterable[StateFile], desired: Mapping[str, Mapping[str, Row]]) -> Iterator[str]:

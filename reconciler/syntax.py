@@ -1,7 +1,7 @@
-"""Where our reading meets the YAML parsers: which bytes they are shown, which parser it is, and what its complaints mean.
+"""Where our reading meets the YAML parser: which bytes it is shown, which parser it is, and what its complaints mean.
 
-Takes a file's bytes, or an error of a parser; gives bytes that every parser reads alike, a parser, or a Problem in plain
-words. It is here so that `documents` can put events into trees and know of no encoding and no parser's phrases.
+Takes a file's bytes, or an error of a parser; gives bytes that every parser reads alike, a parser, or a Problem in
+plain words. It is here so that `documents` can put events into trees and know of no encoding and no parser's phrases.
 
 The parser is libyaml, through PyYAML; where that was not built in, `fallback_parser` takes its place. Characters that
 are invisible, or a line break to some readers only, are refused before either sees them.
@@ -16,8 +16,12 @@ from typing import Any, NamedTuple, Protocol
 from yaml.error import MarkedYAMLError
 
 from reconciler.errors import Problem
-from reconciler.fallback_parser import FallbackParser
 from reconciler.model import Location
+
+try:
+    from yaml._yaml import CParser as EventParser
+except ImportError:
+    from reconciler.fallback_parser import FallbackParser as EventParser  # type: ignore[assignment]
 
 __all__ = [
     "DEFAULT_EVENTS",
@@ -28,7 +32,7 @@ __all__ = [
 ]
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
-"""Larger files are not looked at: this is some 400,000 rows of five fields, and two gigabytes of memory at the worst."""
+"""Larger files are not looked at. This much is some 400,000 rows of five fields, and 900 MB while they are read."""
 
 
 class Events(Protocol):
@@ -38,12 +42,8 @@ class Events(Protocol):
         """The next event."""
 
 
-try:
-    from yaml._yaml import CParser
-except ImportError:
-    DEFAULT_EVENTS: Callable[[bytes], Events] = FallbackParser
-else:
-    DEFAULT_EVENTS = CParser
+DEFAULT_EVENTS: Callable[[bytes], Events] = EventParser
+"""libyaml, or what takes its place. It must be shown only what passed `check_text`."""
 
 
 # Which bytes a parser is shown -------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
 
 def check_text(path: str, data: bytes, problems: list[Problem]) -> bytes | None:
-    """The bytes without a byte order mark; None, and a Problem, where they are not text that both parsers read alike."""
+    """The bytes without a byte order mark; None, and a Problem, where they are not text that parsers read alike."""
     if len(data) > MAX_FILE_BYTES:
         message = f"the file has {len(data):,} bytes; at most {MAX_FILE_BYTES:,} are read"
         problems.append(Problem(message, Location(path, 1, 1), "split it: the files of a table add up"))
@@ -93,88 +93,83 @@ def _place(path: str, before: str) -> Location:
     return Location(path, len(breaks) + 1, column + 1)
 
 
-_TAB_MESSAGE = "a tab stands where only spaces may"
-_TAB_HINT = "indent with spaces; inside double quotes a tab can be written \\t"
-
-
 # What an error means ------------------------------------------------------------------------------------------------
 
 
 class _Meaning(NamedTuple):
     """`pattern` is looked for in "context: problem". `at_start`: the place is where the construct began."""
 
-    pattern: re.Pattern[str]
+    pattern: str  # compiled when an error is met: most runs meet none
     message: str
     hint: str
     at_start: bool = False
 
 
+_TAB_MESSAGE = "a tab stands where only spaces may"
+_TAB_HINT = "indent with spaces; inside double quotes a tab can be written \\t"
 _QUOTE_TEXT = "put it in quotes if it is text"
-_MEANINGS = tuple(
-    _Meaning(re.compile(pattern), *rest)
-    for pattern, *rest in (
-        ("quoted scalar: found unexpected end", "the quote that opens here is never closed", "close it", True),
-        (
-            "quoted scalar: found unexpected document",
-            'the quote that opens here is not closed before a line of "---" or "..."',
-            "close it, or indent that line",
-            True,
-        ),
-        (
-            "escape character|hexdecimal|hexadecimal|Unicode character escape|unicode character escape",
-            "a backslash in the text quoted here begins no escape",
-            r"in double quotes write \\ for a backslash, or use single quotes",
-            True,
-        ),
-        ("could not find expected ':'", 'a ":" is missing after this', 'a line is "key: value", or "- item"', True),
-        (
-            "mapping values are not allowed|unexpected ':'",
-            'a ":" is not allowed here',
-            'quote a value that holds ": ", and begin keys of one level in the same column',
-        ),
-        (
-            "block mapping: (did not find expected key|expected <block end>)",
-            "a key of the mapping above, or its end, was expected here",
-            'keys of one level begin in the same column, and each has its ":"',
-        ),
-        (
-            "block (collection|sequence): (did not find expected '-'|expected <block end>)",
-            'the next "- " of the list above, or its end, was expected here',
-            'the "-" of one list stand in the same column',
-        ),
-        (
-            "flow sequence: ",
-            'a "," or "]" is missing here',
-            "in [ ] items are separated by commas; quote text that holds [ ] { } or ,",
-        ),
-        (
-            "flow mapping: ",
-            'a "," or "}" is missing here',
-            "in { } pairs are separated by commas; quote text that holds [ ] { } or ,",
-        ),
-        ("sequence entries are not allowed", 'a "- " is not allowed here', "begin the list on a line of its own"),
-        ("nesting depth", "this is nested far too deep", "no value needs that"),
-        ("mapping keys are not allowed", 'a "? " is not allowed here', _QUOTE_TEXT),
-        ("scanning an (anchor|alias)", 'a name must follow the "&" or "*"', _QUOTE_TEXT),
-        ("node content", "a value was expected here", 'write one, or "null"'),
-        (
-            "<document start>",
-            "the document has ended, yet text follows",
-            'a file holds one document: begin no line with "..."',
-        ),
-        ("directive|incompatible YAML", "this is no directive that can be read", "remove the line", True),
-        (
-            "(scanning|parsing) a tag|tag handle",
-            "this is no tag that can be read",
-            "remove it, or " + _QUOTE_TEXT,
-            True,
-        ),
-        (
-            "block scalar",
-            'what follows "|" or ">" cannot be read',
-            "only a sign, one digit (1 to 9) or a comment may stand on that line",
-        ),
-    )
+_MEANINGS = (
+    _Meaning("quoted scalar: found unexpected end", "the quote that opens here is never closed", "close it", True),
+    _Meaning(
+        "quoted scalar: found unexpected document",
+        'the quote that opens here is not closed before a line of "---" or "..."',
+        "close it, or indent that line",
+        True,
+    ),
+    _Meaning(
+        "quoted scalar: .*(escape|hexdecimal)",
+        "a backslash in the text quoted here begins no escape",
+        r"in double quotes write \\ for a backslash, or use single quotes",
+        True,
+    ),
+    _Meaning("could not find expected ':'", 'a ":" is missing after this', 'a line is "key: value", or "- item"', True),
+    _Meaning(
+        "mapping values are not allowed|unexpected ':'",
+        'a ":" is not allowed here',
+        'quote a value that holds ": ", and begin keys of one level in the same column',
+    ),
+    _Meaning(
+        "block mapping: (did not find expected key|expected <block end>)",
+        "a key of the mapping above, or its end, was expected here",
+        'keys of one level begin in the same column, and each has its ":"',
+    ),
+    _Meaning(
+        "block (collection|sequence): (did not find expected '-'|expected <block end>)",
+        'the next "- " of the list above, or its end, was expected here',
+        'the "-" of one list stand in the same column',
+    ),
+    _Meaning(
+        "flow sequence: ",
+        'a "," or "]" is missing here',
+        "in [ ] items are separated by commas; quote text that holds [ ] { } or ,",
+    ),
+    _Meaning(
+        "flow mapping: ",
+        'a "," or "}" is missing here',
+        "in { } pairs are separated by commas; quote text that holds [ ] { } or ,",
+    ),
+    _Meaning("sequence entries are not allowed", 'a "- " is not allowed here', "begin the list on a line of its own"),
+    _Meaning("nesting depth", "this is nested far too deep", "no value needs that"),
+    _Meaning("mapping keys are not allowed", 'a "? " is not allowed here', _QUOTE_TEXT),
+    _Meaning("scanning an (anchor|alias)", 'a name must follow the "&" or "*"', _QUOTE_TEXT),
+    _Meaning("node content", "a value was expected here", 'write one, or "null"'),
+    _Meaning(
+        "<document start>",
+        "the document has ended, yet text follows",
+        'a file holds one document: begin no line with "..."',
+    ),
+    _Meaning("directive|incompatible YAML", "this is no directive that can be read", "remove the line", True),
+    _Meaning(
+        "(scanning|parsing) a tag|tag handle",
+        "this is no tag that can be read",
+        "remove it, or " + _QUOTE_TEXT,
+        True,
+    ),
+    _Meaning(
+        "block scalar",
+        'what follows "|" or ">" cannot be read',
+        "only a sign, one digit (1 to 9) or a comment may stand on that line",
+    ),
 )
 
 
@@ -186,14 +181,14 @@ def explain_syntax_error(path: str, data: bytes, error: MarkedYAMLError) -> Prob
         place = _place(path, text.rstrip(" \t\r\n"))
     else:
         place = Location(path, at.line + 1, at.column + 1)
-    character = "" if at is None else text[at.index : at.index + 1]
     phrase = f"{error.context or 'reading'}: {error.problem}"
-    if character == "\t" and ("cannot start any token" in phrase or "found a tab" in phrase):
+    character = "" if at is None else text[at.index : at.index + 1]
+    if "found a tab" in phrase or ("cannot start any token" in phrase and character == "\t"):
         return Problem(_TAB_MESSAGE, place, _TAB_HINT)
     if "cannot start any token" in phrase:
         return Problem(f'no value can begin with "{character}"', place, _QUOTE_TEXT)
     for meaning in _MEANINGS:
-        if meaning.pattern.search(phrase):
+        if re.search(meaning.pattern, phrase):
             start = error.context_mark
             if meaning.at_start and start is not None:
                 place = Location(path, start.line + 1, start.column + 1)

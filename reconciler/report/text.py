@@ -56,9 +56,10 @@ def render_plan(plan: Plan, *, now: datetime, colour: bool, width: int) -> str:
 
 
 def render_outcome(outcome: Outcome, *, now: datetime, colour: bool, width: int) -> str:
-    """What a run did, in one sentence, and below it once more what it did not do: held, kept."""
+    """What a run did, change by change and in one sentence, and below it what it did not do: held, kept."""
     ink = Ink(colour)
-    lines = _notice_lines(outcome.notices, ink, width)
+    lines = _change_lines(outcome.plan.writes, now, ink, width)
+    lines += _notice_lines(outcome.notices, ink, width)
     lines.append(ink.paint(words.outcome_sentence(outcome), "strong"))
     on_purpose = words.on_purpose(outcome)
     if on_purpose:

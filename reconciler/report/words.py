@@ -112,7 +112,7 @@ def hold_sentence(change: Change, now: datetime) -> str:
     if change.hold is None:
         return ""
     until = f" until {moment(change.hold.until, now)}" if change.hold.until else ""
-    return f"held{until} by {visible(change.hold.guard)}: {visible(change.hold.explanation)}"
+    return f"held{until}: {visible(change.hold.explanation)}"
 
 
 def row_name(change: Change) -> str:
@@ -136,14 +136,15 @@ def duration(span: timedelta) -> str:
 
 
 def moment(text: str, now: datetime) -> str:
-    """A time with how far it is from now: `2026-11-27T09:00:00Z (in 23 h 10 min)`. What is no time stays as it is."""
+    """A time with how far it is from now: `2026-11-27 09:00 UTC (in 23 h 10 min)`. What is no time stays as it is."""
     time = _time(text)
     if time is None:
         return visible(text)
     span = time - _aware(now)
+    clock = f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     if abs(span) < timedelta(seconds=1):
-        return f"{visible(text)} (now)"
-    return f"{visible(text)} ({'in ' + duration(span) if span > timedelta() else duration(-span) + ' ago'})"
+        return f"{clock} (now)"
+    return f"{clock} ({'in ' + duration(span) if span > timedelta() else duration(-span) + ' ago'})"
 
 
 def ago(text: str, now: datetime) -> str:

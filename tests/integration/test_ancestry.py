@@ -1,4 +1,4 @@
-"""How a commit stands to the one applied last, in whole, shallow, replaced and skewed histories of real repositories."""
+"""How a commit stands to the one applied last, in whole, shallow, replaced and skewed histories."""
 
 from __future__ import annotations
 
@@ -6,10 +6,20 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from git_repositories import FOLDERS, ancestry, clone, commit, git, git_environment, new_repository, origin, paths_at
 
 from reconciler.errors import UsageProblem
 from reconciler.repository import Ancestry, Repository
+from tests.support.git_repositories import (
+    FOLDERS,
+    ancestry,
+    clone,
+    commit,
+    git,
+    git_environment,
+    new_repository,
+    origin,
+    paths_at,
+)
 
 __all__ = ["git_environment", "origin"]  # fixtures: used by their names
 

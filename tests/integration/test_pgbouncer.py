@@ -66,7 +66,7 @@ def pooler(empty_database: Database) -> Iterator[Pooler]:
         max_client_conn = 3
         server_round_robin = 0
         server_reset_query =
-        query_wait_timeout = 5
+        query_wait_timeout = 1
         """.replace("\n        ", "\n")
     )
     (folder / "users.txt").write_text('"shop.project" "Zq@s/ecret"\n')

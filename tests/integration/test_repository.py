@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from git_repositories import (
+
+from reconciler.errors import Failed, Refused, UsageProblem
+from reconciler.repository import Ancestry, NotARepository, Repository
+from tests.support.git_repositories import (
     FOLDERS,
     commit,
     git,
@@ -19,9 +22,6 @@ from git_repositories import (
     paths_at,
     write,
 )
-
-from reconciler.errors import Failed, Refused, UsageProblem
-from reconciler.repository import Ancestry, NotARepository, Repository
 
 __all__ = ["git_environment", "origin"]  # fixtures: used by their names
 

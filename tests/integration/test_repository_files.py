@@ -12,7 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from git_repositories import (
+
+from reconciler.errors import Failed, Problem, Refused
+from reconciler.git import explain
+from reconciler.repository import Ancestry, Repository, SourceFile, files_in_work_tree
+from reconciler.sources import MAX_FILE_BYTES
+from tests.support.git_repositories import (
     FOLDERS,
     ancestry,
     clone,
@@ -24,10 +29,6 @@ from git_repositories import (
     paths_at,
     write,
 )
-
-from reconciler.errors import Failed, Problem, Refused
-from reconciler.repository import Ancestry, Repository, SourceFile, files_in_work_tree
-from reconciler.sources import MAX_FILE_BYTES
 
 __all__ = ["git_environment", "origin"]  # fixtures: used by their names
 
@@ -119,14 +120,13 @@ def test_a_file_above_the_limit_is_not_kept_and_the_files_around_it_are(origin: 
     assert [str(problem.location) for problem in problems] == ["state/big.yaml:1:1"]
 
 
-def test_many_files_in_many_folders_all_arrive(tmp_path: Path) -> None:
+def test_more_files_than_fit_into_any_pipe_all_arrive(tmp_path: Path) -> None:
     directory = new_repository(tmp_path / "many")
-    write(directory, {f"state/t/{n % 50}/{n}.yaml": f"{n}: {'x' * (n * 7)}\n" for n in range(1500)})
+    contents = {f"state/t/{n % 50}/{n}.yaml": f"{n}: {'x' * (n % 99)}\n" for n in range(4000)}
+    write(directory, contents)
     commit(directory)
     files = Repository.open(directory).files_at("HEAD", FOLDERS, [])
-    assert {file.path: file.data for file in files} == {
-        f"state/t/{n % 50}/{n}.yaml": f"{n}: {'x' * (n * 7)}\n".encode() for n in range(1500)
-    }
+    assert {file.path: file.data.decode() for file in files} == contents
 
 
 # What is not committed
@@ -172,6 +172,11 @@ def test_configuration_does_not_hide_or_change_what_is_listed(origin: Path) -> N
     assert repository.uncommitted(FOLDERS) == ["state/é.yaml"]
     assert repository.commit().subject == "commit 3"
     assert not (origin / "fsmonitor-ran").exists()
+
+
+def test_the_name_of_a_folder_is_no_pattern(origin: Path) -> None:
+    write(origin, {"state/new.yaml": "", "st?te/new.yaml": ""})
+    assert Repository.open(origin).uncommitted(["st?te"]) == ["st?te/new.yaml"]
 
 
 def test_asking_leaves_the_index_as_it_is(origin: Path) -> None:
@@ -231,6 +236,11 @@ def test_a_partial_clone_whose_remote_is_gone_says_so_and_how_to_complete_it(ori
     with pytest.raises(Failed, match=r"partial, and what it lacks could not be fetched.*--filter") as raised:
         Repository.open(partial).files_at("HEAD", FOLDERS, [])
     assert "hunter2" not in str(raised.value)
+
+
+def test_a_password_in_what_git_says_is_left_out(tmp_path: Path) -> None:
+    said = b"fatal: unable to access 'https://user:hunter2@example.org/x.git/': no route to host"
+    assert "'https://example.org/x.git/': no route" in str(explain(said, tmp_path))
 
 
 # Processes

@@ -6,6 +6,8 @@ import gc
 import json
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -434,9 +436,12 @@ def test_what_pyyaml_writes_with_tags_is_read_as_it_was_meant(tree: Any, style: 
 
 
 SAMPLES = [
-    '# c\n8a6e-1:\n  $expect: {name: Acme Bakery}\n  isW: # why\n    value: false\n    reason: "ban, \\"INC\\" \\x41"\n'
-    "    until: 2026-11-27T09:00:00Z\n  aiDailyLimit: 5\nb: &d\n  - one\n  - 'two ''x'''\n  - [a, b: c, {d: e}]\n"
-    "c: *d\nt: |\n  block\n   text\n\nf: >-\n  folded\n  text\nz: !!str 5\n",
+    (
+        "# c\n8a6e-1:\n  $expect: {name: Acme Bakery}\n  isW: # why\n    value: false\n"
+        '    reason: "ban, \\"INC\\" \\x41"\n'
+        "    until: 2026-11-27T09:00:00Z\n  aiDailyLimit: 5\nb: &d\n  - one\n  - 'two ''x'''\n  - [a, b: c, {d: e}]\n"
+        "c: *d\nt: |\n  block\n   text\n\nf: >-\n  folded\n  text\nz: !!str 5\n"
+    ),
     "a: 1\nb: {x: y, z: [1, 2, 'q']}\n",
     "- a\n- b:\n    c: d\n-\n  - x\n",
     "---\nk: v\n...\n",

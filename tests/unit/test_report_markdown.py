@@ -133,7 +133,7 @@ def test_every_kind_of_change_has_its_section() -> None:
         "Notes",
     ]
     assert "| 🔴 **kill** | **Acme Bakery**<br>tenants `8a6e0804-2bd0-4672-b79d-d97027f9071a` |" in said
-    assert "held until 2026-11-27T09:00:00Z (in 23 h 10 min) by restore.after: killed 50 min ago" in said
+    assert "held until 2026-11-27 09:00 UTC (in 23 h 10 min): killed 50 min ago" in said
     assert "`false` (git asks `true`)" in said
     assert "**4 to change (2 kills, 1 restore), 1 held, 1 kept, 8 recorded, 1 released**" in said
     assert plan(EVERY_KIND).fingerprint in said

@@ -63,7 +63,7 @@ system_settings  system
 
 tenants  Acme Bakery  8a6e0804-2bd0-4672-b79d-d97027f9071a
   isAiEnabled        false -> true          HELD      the owner was called  state/tenants/acme.yaml:4:3
-      held until 2026-11-27T09:00:00Z (in 23 h 10 min) by restore.after: killed 50 min ago
+      held until 2026-11-27 09:00 UTC (in 23 h 10 min): killed 50 min ago
   isVoiceEnabled     false (git asks true)  KEPT      state/tenants/acme.yaml:4:3
       killed by hand: left as it is
   isWhatsappEnabled  true -> false          KILL      WhatsApp ban, INC-142  state/tenants/acme.yaml:4:3
@@ -216,21 +216,27 @@ def test_places_and_keys_stay_whole_however_narrow_the_terminal_is(width: int) -
 
 def test_an_apply_is_summed_up_in_one_sentence() -> None:
     done = outcome(plan([change(), change(field="aiDailyLimit"), change(key="b")]), 3)
-    assert render_outcome(done, now=NOW, colour=False, width=100) == (
-        "Applied 3 changes to 2 rows in one transaction (run 1a2b3c4d, 3 audit entries, 0.18 s).\n"
-    )
+    said = render_outcome(done, now=NOW, colour=False, width=100).splitlines()
+    assert said[-1] == "Applied 3 changes to 2 rows in one transaction (run 1a2b3c4d, 3 audit entries, 0.18 s)."
+
+
+def test_an_apply_lists_what_it_wrote_with_places() -> None:
+    done = outcome(plan([change(), HELD]), 1)
+    said = render_outcome(done, now=NOW, colour=False, width=120).splitlines()
+    assert said[0] == f"tenants  Acme Bakery  {ACME}"
+    assert said[1].endswith("true -> false  KILL      WhatsApp ban, INC-142  state/tenants/acme.yaml:4:3")
 
 
 def test_what_an_apply_did_not_do_is_said_again() -> None:
     done = outcome(plan([change(), HELD, KEPT]), 1, dirty=True, reason="only a laptop at hand", released=2)
-    said = render_outcome(done, now=NOW, colour=False, width=120).splitlines()
+    said = render_outcome(done, now=NOW, colour=False, width=120).split("\n\n", 1)[1].splitlines()
     assert said[0] == (
         "Applied 1 change to 1 row in one transaction (run 1a2b3c4d, 1 audit entry, 2 released, 0.18 s)."
     )
     assert said[1] == "Applied with uncommitted changes: only a laptop at hand"
     assert said[3] == "Not done (1 held, 1 kept):"
     assert "isAiEnabled" in said[5]
-    assert "held until 2026-11-27T09:00:00Z (in 23 h 10 min)" in said[6]
+    assert "held until 2026-11-27 09:00 UTC (in 23 h 10 min)" in said[6]
     assert "isVoiceEnabled" in said[7]
     assert said[-1].strip() == "killed by hand: left as it is"
 

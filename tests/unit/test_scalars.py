@@ -8,7 +8,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reconciler.errors import Problem
 from reconciler.model import Json
 from reconciler.nodes import Mapping, Scalar, Sequence
 from reconciler.scalars import MAX_DIGITS, NotStorable, looks_like_yaml11_boolean, resolve, to_json
@@ -115,7 +114,7 @@ def test_long_numbers_are_exact(text: str) -> None:
     "text", ["9" * (MAX_DIGITS + 1), "0x" + "f" * MAX_DIGITS, "1e1001", "1e-1001", "1e999999999", "1e" + "9" * 900]
 )
 def test_numbers_of_absurd_size_are_refused(text: str) -> None:
-    with pytest.raises(NotStorable, match="too (long|large)"):
+    with pytest.raises(NotStorable, match=r"too (long|large)"):
         resolve(plain(text))
 
 
@@ -143,7 +142,7 @@ def test_any_text_has_a_value_or_is_refused_in_a_sentence(text: str, tag: str | 
     try:
         value = resolve(Scalar(text, True, 1, 1, tag))
     except NotStorable as refusal:
-        assert str(Problem(str(refusal)))
+        assert str(refusal).startswith(('"', "a number", "the exponent"))
     else:
         assert value is None or isinstance(value, bool | int | Decimal | str)
         if isinstance(value, str):

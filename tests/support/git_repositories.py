@@ -1,6 +1,7 @@
 """Real git repositories for tests: made by the git program in a temporary folder, with no configuration but their own.
 
-A test module imports `git_environment` (used by all of its tests) and `origin`, and what it needs of the functions.
+Where `gitrepo` gives one repository and its commits, this gives clones, work trees and whatever else git can be told to
+make. A test module imports `git_environment` (used by all of its tests), `origin`, and what it needs of the functions.
 """
 
 from __future__ import annotations
