@@ -114,15 +114,13 @@ def _copy(programs: Path, folder: Path) -> Path:
 
 
 def _what_stops(programs: Path, folder: Path) -> str:
-    """Why the server's user cannot run both programs in `folder`; empty where it can. Asked by running them."""
-    for program in ("postgres", "initdb"):
-        try:
-            done = subprocess.run(
-                [str(programs / program), "--version"],
-                cwd=folder, env=server_environment(), capture_output=True, text=True, **as_server_user(),
-            )  # fmt: skip
-        except OSError as error:
-            return f"{error.strerror}"
-        if done.returncode != 0:
-            return done.stderr.strip() or f"{program} ended with {done.returncode}"
-    return ""
+    """Why the server's user cannot enter `folder` and run both programs; empty where it can. Asked by doing it."""
+    steps = 'cd "$1" && "$2/postgres" --version && "$2/initdb" --version'
+    try:
+        done = subprocess.run(
+            ["/bin/sh", "-c", steps, "sh", str(folder), str(programs)],
+            cwd="/", env=server_environment(), capture_output=True, text=True, **as_server_user(),
+        )  # fmt: skip
+    except OSError as error:
+        return f"no program can be started as user {NOBODY}: {error.strerror}"
+    return "" if done.returncode == 0 else done.stderr.strip() or f"a program ended with {done.returncode}"

@@ -26,12 +26,16 @@ ROOT = os.geteuid() == 0
 # Starts a server, says where, and goes on until it is told or killed; the last word decides how the block ends.
 OWNER = """
 import sys
-from reconciler.embedded import EmbeddedPostgres
-with EmbeddedPostgres() as server:
+from reconciler.embedded import NOT_DURABLE, EmbeddedPostgres, folder_in_memory
+with EmbeddedPostgres(settings=NOT_DURABLE, parent=folder_in_memory()) as server:
     print(server.port, server.folder, server.psql, server.url, flush=True)
     if sys.stdin.readline() == "raise\\n":
         raise RuntimeError("the owner went wrong")
 """
+
+
+def quick_server() -> EmbeddedPostgres:
+    return EmbeddedPostgres(settings=NOT_DURABLE, parent=folder_in_memory())
 
 
 def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
@@ -56,7 +60,7 @@ def answers(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(settings=NOT_DURABLE, parent=folder_in_memory()) as server:
+    with quick_server() as server:
         yield server
 
 
@@ -117,7 +121,7 @@ def test_a_killed_owner_leaves_no_server_even_when_it_was_paused(tmp_path: Path)
 
 
 def test_two_at_once_have_a_port_and_data_of_their_own(server: EmbeddedPostgres) -> None:
-    with EmbeddedPostgres() as other:
+    with quick_server() as other:
         assert other.port != server.port
         assert other.folder != server.folder
         assert answers(other.url)
@@ -148,7 +152,7 @@ def test_a_server_that_was_stopped_starts_again_with_its_data_and_its_port(serve
 
 
 def test_an_immediate_stop_breaks_connections_and_loses_nothing_that_was_committed() -> None:
-    with EmbeddedPostgres() as server, psycopg.connect(server.url, autocommit=True) as connection:
+    with quick_server() as server, psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
         server.stop_immediately()
         with pytest.raises(psycopg.OperationalError):
@@ -174,7 +178,7 @@ def test_a_paused_server_answers_nobody_until_it_is_resumed(server: EmbeddedPost
 
 
 def test_a_server_that_died_can_be_started_again() -> None:
-    with EmbeddedPostgres() as server:
+    with quick_server() as server:
         process = int((server.folder / "data" / "postmaster.pid").read_text().split()[0])
         os.kill(process, signal.SIGQUIT)
         assert until(lambda: not server.is_running)
@@ -183,7 +187,7 @@ def test_a_server_that_died_can_be_started_again() -> None:
 
 
 def test_a_port_that_was_taken_while_stopped_is_said() -> None:
-    with EmbeddedPostgres() as server:
+    with quick_server() as server:
         server.stop()
         with socket.create_server(("127.0.0.1", server.port)), pytest.raises(DatabaseProblem, match="have its port"):
             server.start()
@@ -239,7 +243,7 @@ def test_programs_below_a_closed_folder_are_copied_for_the_server(
     closed.chmod(0o700)
     programs = closed / package.name / "pginstall" / "bin"
     monkeypatch.setattr("reconciler.embedded.installed_programs", lambda: programs)
-    with EmbeddedPostgres() as server:
+    with quick_server() as server:
         assert (server.folder / "programs").is_dir()
         assert answers(server.url)
     assert closed.stat().st_mode & 0o777 == 0o700

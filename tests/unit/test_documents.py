@@ -507,6 +507,13 @@ def test_both_parsers_give_the_same_nodes_and_the_same_problems(text: str) -> No
     assert [str(p) for p in by_default[1]] == [str(p) for p in by_fallback[1]]
 
 
+def test_the_fallback_is_chosen_where_pyyaml_has_no_libyaml() -> None:
+    without = "import sys; sys.modules['yaml._yaml'] = None"
+    program = f"{without}; from reconciler import syntax; print(syntax.DEFAULT_EVENTS.__name__)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "FallbackParser"
+
+
 @settings(deadline=None)
 @given(
     st.binary() | st.lists(st.sampled_from([*PIECES, "%", "%TAG ! x\n", "%YAML 1.2\n"])).map("".join).map(str.encode)
