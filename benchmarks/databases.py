@@ -66,8 +66,10 @@ class Databases:
         return url
 
     def settle(self, url: str) -> None:
-        """Leave a database as a quiet night would: vacuumed, with statistics, written to disk."""
+        """Leave a database as a quiet night would: nothing new, vacuumed, with statistics, written to disk."""
         with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("TRUNCATE audit_logs")
+            connection.execute("""UPDATE tenants SET "updatedAt" = '2026-01-01'""")
             connection.execute("VACUUM (FULL)")
             connection.execute("VACUUM (FREEZE, ANALYZE)")
             connection.execute("CHECKPOINT")

@@ -28,12 +28,13 @@ _DIFFERS = """
 """
 
 _FIELDS = """
-       (VALUES ('aiDailyLimit', to_jsonb(c.old_daily), to_jsonb(c."aiDailyLimit")),
+       LATERAL (
+        VALUES ('aiDailyLimit', to_jsonb(c.old_daily), to_jsonb(c."aiDailyLimit")),
                ('aiMonthlyLimit', to_jsonb(c.old_monthly), to_jsonb(c."aiMonthlyLimit")),
                ('isAiEnabled', to_jsonb(c.old_ai), to_jsonb(c."isAiEnabled")),
                ('isWhatsappEnabled', to_jsonb(c.old_whatsapp), to_jsonb(c."isWhatsappEnabled")),
-               ('status', to_jsonb(c.old_status), to_jsonb(c.status)))
-       AS f (field, before, after)
+               ('status', to_jsonb(c.old_status), to_jsonb(c.status))
+       ) AS f (field, before, after)
 """
 
 FLIP = f"""

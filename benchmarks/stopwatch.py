@@ -31,7 +31,7 @@ def run(command: Sequence[str], *, directory: Path, environment: Mapping[str, st
     code, seconds, peak = json.loads(done.stdout)
     if code != 0:
         said = output.read_text(encoding="utf-8", errors="replace")
-        raise SystemExit(f"{' '.join(command)} ended with {code}:\n{said[-2000:]}")
+        raise SystemExit(f"{Path(command[0]).name} ended with {code}:\n{said[-2000:]}")
     return Measurement(seconds, peak)
 
 

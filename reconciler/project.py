@@ -6,7 +6,7 @@ state of. Everything that is wrong in any file is raised at once, as one Invalid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -90,27 +90,34 @@ def _read(
     dirty: bool,
     progress: Progress,
 ) -> Project:
-    state: list[Document] = []
-    schemas: list[Document] = []
-    for done, file in enumerate(files):
-        progress("reading", done, len(files))
-        folder, _, rest = file.path.partition("/")
-        if folder == SCHEMAS and "/" in rest:
-            continue
-        document = read_document(file.path, file.data, problems)
-        if document is not None:
-            (state if folder == STATE else schemas).append(document)
-    progress("reading", len(files), len(files))
     if not files and not problems:
         place = f"{directory} holds no state/*.yaml and no schemas/*.yaml"
         raise InvalidInput([Problem(place, None, "name the project's directory with --directory")])
-    definitions = read_definitions(schemas, problems)
-    desired = read_desired(state, definitions, STATE, problems) if definitions is not None else {}
-    if definitions is not None and not problems:
+    schemas = [file for file in files if file.path.startswith(f"{SCHEMAS}/") and file.path.count("/") == 1]
+    state = [file for file in files if file.path.startswith(f"{STATE}/")]
+    definitions = read_definitions(_documents(schemas, problems, silent), problems)
+    documents = _documents(state, problems, progress)
+    if definitions is None:
+        # The state cannot be understood without schemas, but what is no YAML at all is said all the same.
+        for _ in documents:
+            pass
+        raise InvalidInput(problems)
+    desired = read_desired(documents, definitions, STATE, problems)
+    if not problems:
         problems.extend(broken_invariants(definitions, desired))
-    if problems or definitions is None:
+    if problems:
         raise InvalidInput(problems)
     return Project(definitions, desired, _revision(commit, dirty), repository, commit)
+
+
+def _documents(files: Sequence[SourceFile], problems: list[Problem], progress: Progress) -> Iterator[Document]:
+    """The files' documents, one at a time: a tree of nodes takes ten times what its rows take."""
+    for done, file in enumerate(files):
+        progress("reading", done, len(files))
+        document = read_document(file.path, file.data, problems)
+        if document is not None:
+            yield document
+    progress("reading", len(files), len(files))
 
 
 def broken_invariants(definitions: Definitions, desired: Mapping[str, Mapping[str, Row]]) -> list[Problem]:

@@ -18,10 +18,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reconciler.commit import Commit, parse_commit
+from reconciler.documents import MAX_FILE_BYTES
 from reconciler.errors import Problem, ReconcileError, Refused, UsageProblem, nearest
 from reconciler.git import Git, GitObject, NotARepository, explain
 from reconciler.sources import (
-    MAX_FILE_BYTES,
     SourceFile,
     count_name,
     files_in_work_tree,

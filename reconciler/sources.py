@@ -8,7 +8,7 @@ cannot be read as a file of the project. The rules are the same for the work tre
 - Symbolic links are problems wherever they lead. In a commit a link is only a name, and what it leads to may be
   another thing on each machine; left out in silence, a link to a folder would release every value in it.
 - Repositories inside the project (submodules) are problems, for the same reason.
-- Whatever could block (a FIFO, a device), or not fit (more than MAX_FILE_BYTES), is a problem, and is not read.
+- Whatever could block (a FIFO, a device), or not fit (more than `documents.MAX_FILE_BYTES`), is a problem, and is not read.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pathlib import Path
 
 import msgspec
 
+from reconciler.documents import MAX_FILE_BYTES
 from reconciler.errors import Problem, UsageProblem
 from reconciler.model import Location
 
 __all__ = [
-    "MAX_FILE_BYTES",
     "SourceFile",
     "count_name",
     "files_in_work_tree",
@@ -35,9 +35,6 @@ __all__ = [
     "readable_name",
     "too_large",
 ]
-
-MAX_FILE_BYTES = 64 * 1024 * 1024
-"""A file of more bytes is not read. A hundred thousand rows with five fields each are a quarter of it."""
 
 # O_NOFOLLOW and O_NONBLOCK are for what takes a file's place after it was listed: a link, or a FIFO that would block.
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
