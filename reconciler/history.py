@@ -4,16 +4,16 @@ Takes a connection and a HistoryQuery; gives a History (changes, each with the r
 the ledger is read: not git, which may have been rewritten, nor the platform's audit log, which is pruned.
 
 "Newest" is what was committed last, by the run's sequence; clocks can be moved. Runs are few and changes are many, so
-a filter on runs is looked up there first; of the filters on changes a row and a time have an index (docs/history.md
-says what the others cost).
+a filter on runs is looked up there first; of the filters on changes the row has an index (docs/history.md says what the
+others cost).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from psycopg import Connection, sql
@@ -26,7 +26,18 @@ from reconciler.ledger_schema import VERSION, installed_version
 from reconciler.model import MISSING, Direction, Finding, Json, Missing, RowKey
 from reconciler.transaction import begin_read_only
 
-__all__ = ["History", "HistoryEntry", "HistoryQuery", "RunEntry", "RunHistory", "parse_since", "read_history", "read_runs"]
+__all__ = [
+    "History",
+    "HistoryEntry",
+    "HistoryQuery",
+    "RunEntry",
+    "RunHistory",
+    "parse_since",
+    "read_history",
+    "read_runs",
+]
+
+T = TypeVar("T")
 
 COUNTED = 10_000
 """How far what was found beyond the limit is counted."""
@@ -124,24 +135,26 @@ def parse_since(text: str) -> datetime | timedelta:
 
 def read_history(connection: DatabaseConnection, query: HistoryQuery) -> History:
     """The changes that the query asks for. Raises NotAsExpected where there is no ledger."""
-    conditions, parameters = _of_changes(query)
-    conditions += (of_runs := _of_runs(query))[0]
-    parameters |= of_runs[1]
-    source = sql.SQL("FROM reconciler.change c JOIN reconciler.run r ON r.id = c.run_id")
+    return History(*_read(connection, query, _entry, *statements_of_changes(query)))
+
+
+def statements_of_changes(query: HistoryQuery) -> tuple[sql.Composed, sql.Composed, dict[str, Any]]:
+    """SQL for the changes and for their number, and the parameters of both."""
+    of_changes, parameters = _of_changes(query)
+    of_runs, more_parameters = _of_runs(query)
+    source = sql.SQL("FROM reconciler.change c JOIN reconciler.run r ON r.id = c.run_id {}").format(
+        _where([*of_changes, *of_runs])
+    )
     statement = sql.SQL(
         """
         SELECT c.id::text, c.at, c.table_name, c.key, c.label, c.tenant, c.field, c.before::text, c.after::text,
                c.finding, c.direction, c.reason, c.waived, c.file, c.line, {run}
-          {source} {where}
+          {source}
          ORDER BY r.sequence DESC, c.ordinal
          LIMIT %(limit)s
         """
-    ).format(run=_RUN, source=source, where=_where(conditions))
-    with begin_read_only(connection, doing="reading the history"):
-        _need_ledger(connection)
-        rows = connection.execute(statement, {**parameters, "limit": query.limit}).fetchall()
-        more = _count_beyond(connection, query.limit, len(rows), source, conditions, parameters)
-    return History(tuple(_entry(row) for row in rows), more)
+    ).format(run=_RUN, source=source)
+    return statement, _number_of(source), parameters | more_parameters
 
 
 def read_runs(connection: DatabaseConnection, query: HistoryQuery) -> RunHistory:
@@ -149,21 +162,39 @@ def read_runs(connection: DatabaseConnection, query: HistoryQuery) -> RunHistory
 
     Raises NotAsExpected where there is no ledger.
     """
-    conditions, parameters = _of_runs(query)
+    of_runs, parameters = _of_runs(query)
     of_changes, more_parameters = _of_changes(query)
     if of_changes:
-        exists = sql.SQL("EXISTS (SELECT FROM reconciler.change c {where})")
-        conditions.append(exists.format(where=_where([sql.SQL("c.run_id = r.id"), *of_changes])))
-    source = sql.SQL("FROM reconciler.run r")
-    statement = sql.SQL("SELECT {run} {source} {where} ORDER BY r.sequence DESC LIMIT %(limit)s").format(
-        run=_RUN, source=source, where=_where(conditions)
+        exists = sql.SQL("EXISTS (SELECT FROM reconciler.change c {})")
+        of_runs.append(exists.format(_where([sql.SQL("c.run_id = r.id"), *of_changes])))
+    source = sql.SQL("FROM reconciler.run r {}").format(_where(of_runs))
+    statement = sql.SQL("SELECT {run} {source} ORDER BY r.sequence DESC LIMIT %(limit)s").format(
+        run=_RUN, source=source
     )
-    parameters |= more_parameters
+    return RunHistory(*_read(connection, query, _run, statement, _number_of(source), parameters | more_parameters))
+
+
+def _read(
+    connection: DatabaseConnection,
+    query: HistoryQuery,
+    make: Callable[[Sequence[Any]], T],
+    statement: sql.Composed,
+    number: sql.Composed,
+    parameters: dict[str, Any],
+) -> tuple[tuple[T, ...], int]:
+    """What was found, and how many match beyond the limit; these are not counted where all were found."""
     with begin_read_only(connection, doing="reading the history"):
         _need_ledger(connection)
         rows = connection.execute(statement, {**parameters, "limit": query.limit}).fetchall()
-        more = _count_beyond(connection, query.limit, len(rows), source, conditions, parameters)
-    return RunHistory(tuple(_run(row) for row in rows), more)
+        more = 0
+        if len(rows) == query.limit:
+            counted = connection.execute(number, {**parameters, "most": query.limit + COUNTED}).fetchone()
+            more = counted[0] - query.limit if counted else 0
+    return tuple(map(make, rows)), more
+
+
+def _number_of(source: sql.Composable) -> sql.Composed:
+    return sql.SQL("SELECT count(*) FROM (SELECT {} LIMIT %(most)s) AS matching").format(source)
 
 
 _RUN = sql.SQL(
@@ -232,30 +263,13 @@ def _need_ledger(connection: Connection[Any]) -> None:
         text = f"database {row[0] if row else ''} has no ledger, so nothing was ever applied to it"
         raise NotAsExpected([Problem(text, None, "is it the right database? `reconcile init` makes the ledger")])
     text = f"the ledger has version {found}, and this program needs {VERSION}"
-    advice = "run `reconcile init`: it upgrades the ledger" if found < VERSION else "use the newer reconcile that made it"
-    raise NotAsExpected([Problem(text, None, advice)])
-
-
-def _count_beyond(
-    connection: Connection[Any],
-    limit: int,
-    found: int,
-    source: sql.Composable,
-    conditions: Sequence[sql.Composable],
-    parameters: dict[str, Any],
-) -> int:
-    """How many match beyond the first `limit`, up to COUNTED; nothing is asked where all were found."""
-    if found < limit:
-        return 0
-    statement = sql.SQL("SELECT count(*) FROM (SELECT {source} {where} LIMIT %(most)s) AS matching").format(
-        source=source, where=_where(conditions)
-    )
-    row = connection.execute(statement, {**parameters, "most": limit + COUNTED}).fetchone()
-    return int(row[0]) - limit if row else 0
+    newer = "use the newer reconcile that made it"
+    raise NotAsExpected([Problem(text, None, newer if found > VERSION else "run `reconcile init`: it upgrades the ledger")])
 
 
 def _entry(row: Sequence[Any]) -> HistoryEntry:
-    identity, at, table, key, label, tenant, field, before, after, finding, direction, reason, waived, file, line = row[:15]
+    identity, at, table, key, label, tenant, field, before, after = row[:9]
+    finding, direction, reason, waived, file, line = row[9:15]
     return HistoryEntry(
         id=identity,
         at=format_timestamp(at),

@@ -216,6 +216,12 @@ def _ancestry_problem(project: Project, decision: Decision) -> str | None:
     if ancestry in (Ancestry.SAME, Ancestry.DESCENDS):
         return None
     known = f"commit {candidate[:12]} does not descend from {applied[:12]}, which was applied last"
+    if ancestry is Ancestry.UNKNOWN and not project.repository.is_shallow:
+        return (
+            f"commit {applied[:12]}, which was applied last, is not in this repository (a force push, or another "
+            f'repository?): whether {candidate[:12]} descends from it cannot be known. Fetch it: '
+            f'{project.repository.deepen_command}; or --allow-rewind --reason "..."'
+        )
     if ancestry is Ancestry.UNKNOWN:
         return (
             f"the history here is too shallow to know whether {candidate[:12]} descends from {applied[:12]}, which was "

@@ -19,7 +19,6 @@ from reconciler.model import Row
 from reconciler.nodes import Document
 from reconciler.plan import Revision
 from reconciler.commit import Commit
-from reconciler.git import NotARepository
 from reconciler.repository import Repository
 from reconciler.schema import Definitions, read_definitions
 from reconciler.sources import SourceFile, files_in_work_tree
@@ -53,7 +52,7 @@ def read_work_tree(directory: Path, progress: Progress = silent) -> Project:
     try:
         repository = Repository.open(directory)
         commit = repository.commit("HEAD")
-    except NotARepository:
+    except Refused:  # no repository, or one without a commit: there is nothing to compare the files with
         return _read(directory, files, problems, None, None, dirty=True, progress=progress)
     dirty = bool(repository.uncommitted(FOLDERS))
     return _read(directory, files, problems, repository, commit, dirty=dirty, progress=progress)

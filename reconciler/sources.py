@@ -8,7 +8,7 @@ cannot be read as a file of the project. The rules are the same for the work tre
 - Symbolic links are problems wherever they lead. In a commit a link is only a name, and what it leads to may be
   another thing on each machine; left out in silence, a link to a folder would release every value in it.
 - Repositories inside the project (submodules) are problems, for the same reason.
-- Whatever could block (a FIFO, a device), or not fit (more than `documents.MAX_FILE_BYTES`), is a problem, and is not read.
+- What could block (a FIFO, a device), or is too large (`documents.MAX_FILE_BYTES`), is a problem, and is not read.
 """
 
 from __future__ import annotations

@@ -17,11 +17,11 @@ from reconciler.model import RowKey
 @click.option("--tenant", metavar="ID|NAME", help="Only this tenant: its id, or the label of its row, in full.")
 @click.option("--table", "tables", multiple=True, metavar="TABLE", help="Only this table. Several times, too.")
 @click.option("--field", "fields", multiple=True, metavar="FIELD", help="Only this field. Several times, too.")
-@click.option("--commit", metavar="COMMIT", help="Only what this commit changed; the first four characters are enough.")
-@click.option("--run", "run_id", metavar="RUN", help="Only what this run changed; the first four characters are enough.")
+@click.option("--commit", metavar="COMMIT", help="Only of this commit; its first four characters are enough.")
+@click.option("--run", "run_id", metavar="RUN", help="Only of this run; the first four characters of its id are enough.")
 @click.option("--since", metavar="WHEN", help="Only since then: a duration (24h, 7d), or a date (2026-11-27), in UTC.")
 @click.option(
-    "--limit", type=click.IntRange(1, 100_000), default=50, metavar="N", help="At most so many. Default: 50, the newest."
+    "--limit", type=click.IntRange(1, 100_000), default=50, metavar="N", help="At most so many, the newest. Default: 50."
 )
 @click.option("--runs", "of_runs", is_flag=True, help="List runs, those that changed nothing too, instead of changes.")
 @output_option("text", "json")

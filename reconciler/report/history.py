@@ -6,7 +6,7 @@ lines: what happened to which row, and whose doing it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -47,8 +47,8 @@ def render_runs(history: RunHistory, *, colour: bool, width: int) -> str:
     lines: list[str] = []
     for run in history.runs:
         did = words.plural(run.counts.get("changes", 0), "change")
-        head = [Piece(run.at), Piece(f"run {run.id}", "strong"), Piece(f"{words.visible(run.outcome)}, {did}")]
-        lines += pack([*head, *_counted(run)], ink, width, 0)
+        head = [Piece(_second(run.at)), Piece(f"run {run.id}", "strong"), Piece(f"{words.visible(run.outcome)}, {did}")]
+        lines += _head([*head, *_counted(run)], ink, width)
         lines += pack([*_reason(run.reason), *_who(run)], ink, width, _INDENT)
     return "\n".join([*lines, *_more(history.more, "run", "runs")]) + "\n"
 
@@ -59,7 +59,7 @@ def _change_lines(entry: HistoryEntry, ink: Ink, width: int) -> list[str]:
     before, after = words.literal_pair(entry.before, entry.after, _VALUE)
     was = "(no row)" if isinstance(entry.before, Missing) else before
     head = [
-        Piece(entry.at),
+        Piece(_second(entry.at)),
         *label,
         Piece(f"{words.shorten(words.visible(entry.table), 80)}/{key}"),
         Piece(words.shorten(words.visible(entry.field), 64), "strong"),
@@ -70,7 +70,18 @@ def _change_lines(entry: HistoryEntry, ink: Ink, width: int) -> list[str]:
     if entry.file is not None:
         line = f":{entry.line}" if entry.line is not None else ""
         about.append(Piece(f"{words.visible(entry.file)}{line}", "place"))
-    return [*pack(head, ink, width, 0), *pack(about, ink, width, _INDENT)]
+    return [*_head(head, ink, width), *pack(about, ink, width, _INDENT)]
+
+
+def _head(pieces: Sequence[Piece], ink: Ink, width: int) -> list[str]:
+    """The line that begins an entry; where it must go on, it does so further in."""
+    first, *rest = pack(pieces, ink, width, _INDENT // 2)
+    return [first.lstrip(" "), *rest]
+
+
+def _second(at: str) -> str:
+    """An RFC 3339 time without the fraction of its second."""
+    return at.partition(".")[0].removesuffix("Z") + "Z"
 
 
 def _reason(reason: str | None) -> Iterator[Piece]:
@@ -103,8 +114,9 @@ def _counted(run: RunEntry) -> Iterator[Piece]:
 def _more(more: int, noun: str, several: str) -> list[str]:
     if not more:
         return []
-    number = f"at least {more:,} more {several}" if more >= COUNTED else words.plural(more, f"more {noun}", f"more {several}")
-    return ["", f"and {number}: narrow it down, or show more with --limit"]
+    least = "at least " if more >= COUNTED else ""
+    number = words.plural(more, f"more {noun}", f"more {several}")
+    return ["", f"and {least}{number}: narrow it down, or show more with --limit"]
 
 
 class RunDocument(msgspec.Struct, frozen=True):
@@ -128,7 +140,7 @@ class RunDocument(msgspec.Struct, frozen=True):
     counts: dict[str, int]
 
 
-class ChangeDocument(msgspec.Struct, frozen=True):
+class ChangeDocument(msgspec.Struct, frozen=True, kw_only=True):
     """One field that was written; `before` is left out where the row did not exist."""
 
     id: str
@@ -138,6 +150,7 @@ class ChangeDocument(msgspec.Struct, frozen=True):
     label: str | None
     tenant: str
     field: str
+    before: Any | UnsetType = UNSET
     after: Any
     finding: Finding
     direction: Direction
@@ -146,7 +159,6 @@ class ChangeDocument(msgspec.Struct, frozen=True):
     file: str | None
     line: int | None
     run: RunDocument
-    before: Any | UnsetType = UNSET
 
 
 class HistoryDocument(msgspec.Struct, frozen=True):

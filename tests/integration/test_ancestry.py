@@ -162,3 +162,18 @@ def test_replacements_and_grafts_of_one_clone_change_neither_files_nor_ancestry(
         assert repository.files_at(head, FOLDERS, [])[0].data == b"a: 3\n"
         assert repository.ancestry(first, head) is Ancestry.DESCENDS
         assert repository.ancestry(head, forged) is Ancestry.DIVERGED
+
+
+def test_a_trailer_counts_in_every_commit_since_the_applied_one_and_in_none_before(origin: Path) -> None:
+    commit(origin, "before\n\nAllow: 1")
+    applied = commit(origin, "applied\n\nAllow: 2")
+    git(origin, "checkout", "-q", "-b", "side")
+    commit(origin, "on a branch\n\nAllow: 3")
+    git(origin, "checkout", "-q", "main")
+    git(origin, "merge", "-q", "--no-ff", "-m", "merge\n\nallow: 4", "side")
+    with Repository.open(origin) as repository:
+        head = repository.commit()
+        assert set(repository.trailers_since(applied, head, "Allow")) == {"3", "4"}
+        assert repository.trailers_since(None, head, "Allow") == ["4"]
+        assert repository.trailers_since("f" * 40, head, "Allow") == ["4"]
+        assert repository.trailers_since(applied, head, "Other") == []
