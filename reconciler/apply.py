@@ -59,7 +59,7 @@ def update_rows(connection: Connection[Any], table: Table, relation: Relation, c
             )
 
 
-def _update_statement(table: Table, relation: Relation, fields: Sequence[str]) -> sql.Composable:
+def _update_statement(table: Table, relation: Relation, fields: Sequence[str]) -> sql.Composed:
     columns = relation.columns
     after, before = sql.SQL("d.after"), sql.SQL("d.before")
     settings = [

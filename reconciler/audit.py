@@ -55,7 +55,7 @@ def write_entries(
         "$metadata": sql.SQL("{}").format(_METADATA),
     }
     columns = list(policy.columns)
-    values = []
+    values: list[sql.Composable] = []
     for name, word in policy.columns.items():
         column = audit.columns[name]
         if word == NOW:

@@ -17,11 +17,11 @@ from reconciler.fields import format_timestamp
 from reconciler.fit import problems_of_creating, relations_of
 from reconciler.ledger import end_freezes, read_marks, record_freeze, record_marks
 from reconciler.marks import released
-from reconciler.model import FieldKey
+from reconciler.model import FieldKey, Json
 from reconciler.schema import Definitions
 from reconciler.transaction import begin_read_write
 
-Work = Callable[[DatabaseConnection, Catalog], tuple[str, str, dict[str, object]]]
+Work = Callable[[DatabaseConnection, Catalog], tuple[str, str, dict[str, Json]]]
 """Does its part in the transaction; gives the sentence, the event and the metadata of the audit entry."""
 
 
@@ -30,7 +30,7 @@ def call_freeze(
 ) -> str:
     """From now until then, nothing but kills is applied."""
 
-    def work(connection: DatabaseConnection, catalog: Catalog) -> tuple[str, str, dict[str, object]]:
+    def work(connection: DatabaseConnection, catalog: Catalog) -> tuple[str, str, dict[str, Json]]:
         if until <= catalog.now:
             raise UsageProblem(f"--until {format_timestamp(until)} has passed already")
         record_freeze(connection, until, reason, actor)
@@ -43,7 +43,7 @@ def call_freeze(
 def end_freeze(connection: DatabaseConnection, definitions: Definitions, reason: str, actor: str) -> str:
     """End every freeze that somebody has called; those of the policy are git's to end."""
 
-    def work(connection: DatabaseConnection, _catalog: Catalog) -> tuple[str, str, dict[str, object]]:
+    def work(connection: DatabaseConnection, _catalog: Catalog) -> tuple[str, str, dict[str, Json]]:
         ended = end_freezes(connection, reason, actor)
         if not ended:
             raise Refused("no freeze is on that somebody has called. Those of schemas/policy.yaml are changed in git")
@@ -60,7 +60,7 @@ def release(
     The next run from git treats them as if a commit had touched them: restores still pass the guards.
     """
 
-    def work(connection: DatabaseConnection, _catalog: Catalog) -> tuple[str, str, dict[str, object]]:
+    def work(connection: DatabaseConnection, _catalog: Catalog) -> tuple[str, str, dict[str, Json]]:
         marks = read_marks(connection, [(table, key) for table, key, _ in fields])
         unknown = [field for field in fields if field not in marks or marks[field].seen_at is None]
         if unknown:

@@ -180,4 +180,5 @@ def read_catalog(connection: Connection[Any], wanted: Iterable[RelationName]) ->
         )
         for item in found
     }
-    return Catalog(*row[:6], relations)
+    database, role, version, in_recovery, now, has_ledger, _ = row
+    return Catalog(database, role, version, in_recovery, now, has_ledger, relations)

@@ -10,9 +10,7 @@ others cost).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,44 +18,19 @@ from psycopg import Connection, sql
 
 from reconciler.canonical import from_text
 from reconciler.connection import DatabaseConnection
-from reconciler.errors import NotAsExpected, Problem, UsageProblem
-from reconciler.fields import format_timestamp, seconds
+from reconciler.errors import NotAsExpected, Problem
+from reconciler.fields import format_timestamp
+from reconciler.history_query import HistoryQuery, of_changes, of_runs, where
 from reconciler.ledger_schema import VERSION, installed_version
-from reconciler.model import MISSING, Direction, Finding, Json, Missing, RowKey
+from reconciler.model import MISSING, Direction, Finding, Json, Missing
 from reconciler.transaction import begin_read_only
 
-__all__ = [
-    "History",
-    "HistoryEntry",
-    "HistoryQuery",
-    "RunEntry",
-    "RunHistory",
-    "parse_since",
-    "read_history",
-    "read_runs",
-]
+__all__ = ["COUNTED", "History", "HistoryEntry", "RunEntry", "RunHistory", "read_history", "read_runs"]
 
 T = TypeVar("T")
 
 COUNTED = 10_000
 """How far what was found beyond the limit is counted."""
-
-
-class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for; everything given must hold. `limit` is the most that is given back.
-
-    `tenant` is the id that audit entries carry, or a row's label. `commit` and `run` are the beginnings of ids. `since`
-    is a moment, or how long ago.
-    """
-
-    rows: tuple[RowKey, ...] = ()
-    tables: tuple[str, ...] = ()
-    fields: tuple[str, ...] = ()
-    tenant: str | None = None
-    commit: str | None = None
-    run: str | None = None
-    since: datetime | timedelta | None = None
-    limit: int = 50
 
 
 class RunEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,18 +94,6 @@ class RunHistory(msgspec.Struct, frozen=True):
     more: int
 
 
-def parse_since(text: str) -> datetime | timedelta:
-    """A duration (90s, 30m, 24h, 7d), a date or a moment; without a time zone it is UTC. Raises UsageProblem."""
-    text = text.strip()
-    try:
-        if re.fullmatch(r"[1-9][0-9]*[smhd]", text):
-            return timedelta(seconds=seconds(text))
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise UsageProblem(f"--since {text}: write a duration (24h, 7d), or a date (2026-11-27)") from None
-
-
 def read_history(connection: DatabaseConnection, query: HistoryQuery) -> History:
     """The changes that the query asks for. Raises NotAsExpected where there is no ledger."""
     return History(*_read(connection, query, _entry, *statements_of_changes(query)))
@@ -140,10 +101,10 @@ def read_history(connection: DatabaseConnection, query: HistoryQuery) -> History
 
 def statements_of_changes(query: HistoryQuery) -> tuple[sql.Composed, sql.Composed, dict[str, Any]]:
     """SQL for the changes and for their number, and the parameters of both."""
-    of_changes, parameters = _of_changes(query)
-    of_runs, more_parameters = _of_runs(query)
+    conditions, parameters = of_changes(query)
+    on_runs, more_parameters = of_runs(query)
     source = sql.SQL("FROM reconciler.change c JOIN reconciler.run r ON r.id = c.run_id {}").format(
-        _where([*of_changes, *of_runs])
+        where([*conditions, *on_runs])
     )
     statement = sql.SQL(
         """
@@ -162,12 +123,12 @@ def read_runs(connection: DatabaseConnection, query: HistoryQuery) -> RunHistory
 
     Raises NotAsExpected where there is no ledger.
     """
-    of_runs, parameters = _of_runs(query)
-    of_changes, more_parameters = _of_changes(query)
-    if of_changes:
+    conditions, parameters = of_runs(query)
+    on_changes, more_parameters = of_changes(query)
+    if on_changes:
         exists = sql.SQL("EXISTS (SELECT FROM reconciler.change c {})")
-        of_runs.append(exists.format(_where([sql.SQL("c.run_id = r.id"), *of_changes])))
-    source = sql.SQL("FROM reconciler.run r {}").format(_where(of_runs))
+        conditions.append(exists.format(where([sql.SQL("c.run_id = r.id"), *on_changes])))
+    source = sql.SQL("FROM reconciler.run r {}").format(where(conditions))
     statement = sql.SQL("SELECT {run} {source} ORDER BY r.sequence DESC LIMIT %(limit)s").format(
         run=_RUN, source=source
     )
@@ -202,56 +163,6 @@ _RUN = sql.SQL(
                r.reason, r.dirty, r.outcome, r.run_url, r.pull_request, r.version, r.scope, r.counts"""
 )
 
-Conditions = list[sql.Composable]
-
-
-def _of_changes(query: HistoryQuery) -> tuple[Conditions, dict[str, Any]]:
-    conditions: Conditions = []
-    parameters: dict[str, Any] = {}
-    if query.rows:
-        conditions.append(
-            sql.SQL("(c.table_name, c.key) IN (SELECT * FROM unnest(%(row_tables)s::text[], %(row_keys)s::text[]))")
-        )
-        parameters |= {"row_tables": [table for table, _ in query.rows], "row_keys": [key for _, key in query.rows]}
-    if query.tables:
-        conditions.append(sql.SQL("c.table_name = ANY (%(tables)s)"))
-        parameters["tables"] = list(query.tables)
-    if query.fields:
-        conditions.append(sql.SQL("c.field = ANY (%(fields)s)"))
-        parameters["fields"] = list(query.fields)
-    if query.tenant is not None:
-        conditions.append(sql.SQL("(c.tenant = %(tenant)s OR c.label = %(tenant)s)"))
-        parameters["tenant"] = query.tenant
-    return conditions, parameters
-
-
-def _of_runs(query: HistoryQuery) -> tuple[Conditions, dict[str, Any]]:
-    conditions: Conditions = []
-    parameters: dict[str, Any] = {}
-    if query.commit is not None:
-        conditions.append(sql.SQL("starts_with(r.commit_id, %(commit)s)"))
-        parameters["commit"] = _id_prefix("--commit", query.commit)
-    if query.run is not None:
-        conditions.append(sql.SQL("starts_with(r.id::text, %(run)s)"))
-        parameters["run"] = _id_prefix("--run", query.run)
-    if query.since is not None:
-        since = "now() - %(since)s" if isinstance(query.since, timedelta) else "%(since)s"
-        conditions.append(sql.SQL("r.at >= {}").format(sql.SQL(since)))
-        parameters["since"] = query.since
-    return conditions, parameters
-
-
-def _id_prefix(option: str, text: str) -> str:
-    """The beginning of an id as it is stored. A few characters would be somebody else's id as well."""
-    found = text.strip().lower()
-    if not re.fullmatch(r"[0-9a-f-]{4,64}", found):
-        raise UsageProblem(f"{option} {text}: write at least the first four characters of the id, from 0-9 and a-f")
-    return found
-
-
-def _where(conditions: Sequence[sql.Composable]) -> sql.Composable:
-    return sql.SQL("WHERE {}").format(sql.SQL(" AND ").join(conditions)) if conditions else sql.SQL("")
-
 
 def _need_ledger(connection: Connection[Any]) -> None:
     """Raise NotAsExpected where there is no ledger that this program can read."""
@@ -263,8 +174,9 @@ def _need_ledger(connection: Connection[Any]) -> None:
         text = f"database {row[0] if row else ''} has no ledger, so nothing was ever applied to it"
         raise NotAsExpected([Problem(text, None, "is it the right database? `reconcile init` makes the ledger")])
     text = f"the ledger has version {found}, and this program needs {VERSION}"
-    newer = "use the newer reconcile that made it"
-    raise NotAsExpected([Problem(text, None, newer if found > VERSION else "run `reconcile init`: it upgrades the ledger")])
+    is_newer = found > VERSION
+    advice = "use the newer reconcile that made it" if is_newer else "run `reconcile init`: it upgrades the ledger"
+    raise NotAsExpected([Problem(text, None, advice)])
 
 
 def _entry(row: Sequence[Any]) -> HistoryEntry:

@@ -80,7 +80,7 @@ def broken(rule: str, message: str, rows: Iterable[Row]) -> Iterator[Problem]:
 
     Rows in which git does not name every field of the rule are not asked. The same values are asked once.
     """
-    from simpleeval import EvalWithCompoundTypes, InvalidExpression
+    from simpleeval import EvalWithCompoundTypes, InvalidExpression  # type: ignore[import-untyped]
 
     names = names_in(rule)
     evaluator = EvalWithCompoundTypes(functions={})

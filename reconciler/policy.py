@@ -218,7 +218,7 @@ def _recurring_problems(freeze: Freeze) -> Iterator[tuple[str, str, str]]:
     from cronsim import CronSim, CronSimError
 
     try:
-        CronSim(freeze.cron, datetime.now(UTC))
+        CronSim(str(freeze.cron), datetime.now(UTC))
     except CronSimError as error:
         yield "cron", f"not a cron expression: {error}", "minute hour day month weekday: 0 18 * * FRI"
     try:

@@ -166,7 +166,7 @@ def _read_field(name: str, body: Any, places: Places, problems: list[Problem]) -
         problems.append(Problem(f"{body['type']} is not a type", places.of("fields", name, "type"), hint))
         return None
     try:
-        field: Field = msgspec.convert(body, Field)  # type: ignore[arg-type]  # a union is a type form
+        field: Field = msgspec.convert(body, Field)
     except msgspec.ValidationError as error:
         problems.append(_problem_of(error, places, ("fields", name), _properties_of_field(body["type"])))
         return None

@@ -46,9 +46,7 @@ def schema_of(table: str, path: str) -> str:
     return "../" * path.count("/") + f"{SCHEMAS}/json/{table}.state.schema.json"
 
 
-def file_names(
-    table: str, rows: Sequence[tuple[str, str | None]], held: Mapping[str, Collection[str]]
-) -> list[str]:
+def file_names(table: str, rows: Sequence[tuple[str, str | None]], held: Mapping[str, Collection[str]]) -> list[str]:
     """A file for each row (key, label), called after its label, or its key where it has none.
 
     `held` says which keys existing files hold. Rows with the same name, and a row whose file would be another row's,

@@ -67,7 +67,7 @@ class LazyGroup(click.Group):
 @run_options
 @click.version_option(__version__, prog_name="reconcile")
 @click.pass_context
-def reconcile(context: click.Context, **options: object) -> None:
+def reconcile(context: click.Context, /, **options: object) -> None:
     """Make rows of a Postgres database match the YAML in state/, as schemas/ allows, every change audited.
 
     Without a command: apply the commit that is checked out, or with --dry-run show what an apply would do.

@@ -16,6 +16,7 @@ from reconciler.cli.options import (
 )
 from reconciler.cli.output import progress_bar
 from reconciler.cli.run import show_plan
+from reconciler.report import Format
 
 
 @click.command("drift")
@@ -30,7 +31,7 @@ def command(
     revision: str | None,
     only: tuple[str, ...],
     tables: tuple[str, ...],
-    output: str,
+    output: Format,
     exit_code: bool,
     connect_timeout: float,
     statement_timeout: float,

@@ -18,10 +18,14 @@ from reconciler.model import RowKey
 @click.option("--table", "tables", multiple=True, metavar="TABLE", help="Only this table. Several times, too.")
 @click.option("--field", "fields", multiple=True, metavar="FIELD", help="Only this field. Several times, too.")
 @click.option("--commit", metavar="COMMIT", help="Only of this commit; its first four characters are enough.")
-@click.option("--run", "run_id", metavar="RUN", help="Only of this run; the first four characters of its id are enough.")
+@click.option("--run", "run_id", metavar="RUN", help="Only of this run; its first four characters are enough.")
 @click.option("--since", metavar="WHEN", help="Only since then: a duration (24h, 7d), or a date (2026-11-27), in UTC.")
 @click.option(
-    "--limit", type=click.IntRange(1, 100_000), default=50, metavar="N", help="At most so many, the newest. Default: 50."
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=50,
+    metavar="N",
+    help="At most so many, the newest ones. Default: 50.",
 )
 @click.option("--runs", "of_runs", is_flag=True, help="List runs, those that changed nothing too, instead of changes.")
 @output_option("text", "json")
@@ -46,7 +50,8 @@ def command(
     All of it comes from the ledger: what reconcile has written. Options limit it together: a change must match each.
     """
     from reconciler.cli.database import open_from_environment
-    from reconciler.history import HistoryQuery, parse_since, read_history, read_runs
+    from reconciler.history import read_history, read_runs
+    from reconciler.history_query import HistoryQuery, parse_since
     from reconciler.report import history as report
 
     query = HistoryQuery(

@@ -14,7 +14,7 @@ from reconciler.plan import Scope
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Seconds(click.ParamType):
+class Seconds(click.ParamType[float]):
     """A duration such as 90s, 10m or 1.5h, as seconds; a bare number is seconds."""
 
     name = "duration"
@@ -34,7 +34,7 @@ class Seconds(click.ParamType):
         return seconds
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType[datetime]):
     """A moment with its time zone, RFC 3339: 2026-11-27T09:00:00Z."""
 
     name = "time"

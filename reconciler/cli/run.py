@@ -25,6 +25,7 @@ from reconciler.cli.options import (
 from reconciler.cli.output import colour_on, progress_bar, put, say, width_of_terminal
 from reconciler.errors import Failed, InvalidInput, Problem, UsageProblem
 from reconciler.plan import Plan
+from reconciler.report import Format
 
 
 def run_options(function: F) -> F:
@@ -190,7 +191,7 @@ def exit_code_of(plan: Plan, *, dry_run: bool) -> int:
     return 5 if plan.counts.held else 0
 
 
-def show_plan(plan: Plan, output: str, stream: Any = None, now: datetime | None = None) -> None:
+def show_plan(plan: Plan, output: Format, stream: Any = None, now: datetime | None = None) -> None:
     """The plan in the form that was asked for, to stdout unless another stream is named."""
     from reconciler.report import render_plan
 

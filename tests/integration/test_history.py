@@ -14,15 +14,8 @@ from psycopg import sql
 from reconciler.connection import DatabaseConnection, open_database
 from reconciler.database_url import parse_database_url
 from reconciler.errors import NotAsExpected, UsageProblem
-from reconciler.history import (
-    COUNTED,
-    History,
-    HistoryQuery,
-    parse_since,
-    read_history,
-    read_runs,
-    statements_of_changes,
-)
+from reconciler.history import COUNTED, History, read_history, read_runs, statements_of_changes
+from reconciler.history_query import HistoryQuery, parse_since
 from reconciler.ledger import RunRecord, record_changes, record_run
 from reconciler.ledger_schema import upgrade
 from reconciler.model import MISSING, Action, Change, Direction, Finding, Json, Location, Missing
@@ -175,8 +168,8 @@ def test_a_change_is_told_in_two_lines_with_who_when_and_why(connection: Databas
     at = history.entries[0].at[:19] + "Z"
     assert render_history(history, colour=False, width=200).splitlines() == [
         f"{at}  Acme Bakery  shops/a  open  true -> false  KILL",
-        '    "INC-7: rats"  by Ann Author <ann@example.org> in commit abababababab  applied by robot for pull request #12'
-        f"  run {runs[1][:8]}  state/shops/acme.yaml:4",
+        '    "INC-7: rats"  by Ann Author <ann@example.org> in commit abababababab  applied by robot '
+        f"for pull request #12  run {runs[1][:8]}  state/shops/acme.yaml:4",
     ]
     assert f"run {runs[1][:8]}" in render_history(history, colour=False, width=40)
     assert "\x1b[1;31mKILL\x1b[0m" in render_history(history, colour=True, width=200)
@@ -267,7 +260,9 @@ def test_since_is_a_duration_or_a_moment_in_utc(text: str, meant: datetime | tim
     assert parse_since(text) == meant
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "7", "-7d", "0d", "2026-13-01", "9" * 30 + "d", "0001-01-01T00:00+14:00"])
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "7", "-7d", "0d", "2026-13-01", "9" * 30 + "d", "0001-01-01T00:00+14:00"]
+)
 def test_since_refuses_what_is_neither(text: str) -> None:
     with pytest.raises(UsageProblem):
         parse_since(text)
