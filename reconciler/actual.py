@@ -15,7 +15,7 @@ import msgspec
 from psycopg import Connection, sql
 
 from reconciler.canonical import from_text, text_array, to_text
-from reconciler.catalog import Column, Relation
+from reconciler.catalog import Column, Relation, document_of
 from reconciler.model import Json, Location, Row, Value
 from reconciler.schema import Table
 
@@ -213,10 +213,7 @@ def _key_type(table: Table, relation: Relation) -> str:
 
 
 def _document(fields: Mapping[str, Column]) -> sql.Composable:
-    pairs = sql.SQL(", ").join(
-        sql.SQL("{}, {}").format(sql.Literal(name), column.canonical("t")) for name, column in fields.items()
-    )
-    return sql.SQL("jsonb_build_object({})::text").format(pairs)
+    return sql.SQL("{}::text").format(document_of(fields))
 
 
 def _label(table: Table, relation: Relation) -> sql.Composable:

@@ -23,9 +23,10 @@ _WITHOUT_ROUNDING = Context(prec=1_000_000)
 def number(text: str) -> int | Decimal:
     """The canonical number of its text: an int where there is no fraction, else a Decimal without trailing zeros."""
     value = Decimal(text).normalize(_WITHOUT_ROUNDING)
-    if value.as_tuple().exponent in range(-_EXACT_AS_INT, 0) or not value.is_finite():
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int) or exponent < 0 or value.adjusted() > _EXACT_AS_INT:
         return value
-    return int(value) if abs(value.adjusted()) <= _EXACT_AS_INT else value
+    return int(value)
 
 
 def equal(one: Json, other: Json) -> bool:

@@ -7,7 +7,7 @@ it into a canonical JSON value and the SQL that turns one back into its own type
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -61,8 +61,13 @@ class Column(msgspec.Struct, frozen=True):
         column = sql.Identifier(alias, self.name)
         if self.type in TIMESTAMP_TYPES:
             utc = sql.SQL("{} AT TIME ZONE 'UTC'").format(column) if self.type == "timestamptz" else column
-            # rtrim: the canonical text has only the digits that count.
-            return sql.SQL("""rtrim(rtrim(to_char({}, 'YYYY-MM-DD"T"HH24:MI:SS.US'), '0'), '.') || 'Z'""").format(utc)
+            # rtrim: the canonical text has only the digits that count. Infinity, and times before Christ, have none, and
+            # stand as the text that says so.
+            return sql.SQL(
+                """CASE WHEN isfinite({column}) AND {column} >= '0001-01-01'
+                THEN rtrim(rtrim(to_char({utc}, 'YYYY-MM-DD"T"HH24:MI:SS.US'), '0'), '.') || 'Z'
+                ELSE {column}::text END"""
+            ).format(column=column, utc=utc)
         if self.is_array or self.type in NUMBER_TYPES or self.type in ("bool", "json", "jsonb"):
             return column
         return sql.SQL("{}::text").format(column)
@@ -166,6 +171,22 @@ SELECT current_database(), current_user, current_setting('server_version_num')::
               JOIN pg_class c ON c.oid = to_regclass(concat_ws('.', quote_ident(wanted.schema), quote_ident(wanted.name)))
               JOIN pg_namespace n ON n.oid = c.relnamespace) AS relation)::text
 """
+
+
+_MOST_PAIRS = 40
+"""Columns in one call of jsonb_build_object; PostgreSQL takes a hundred arguments."""
+
+
+def document_of(columns: Mapping[str, Column]) -> sql.Composable:
+    """SQL for a jsonb object of these columns of `t`, each in its canonical form."""
+    pairs = [
+        sql.SQL("{}, {}").format(sql.Literal(name), column.canonical("t")) for name, column in columns.items()
+    ]
+    calls = [
+        sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs[start : start + _MOST_PAIRS]))
+        for start in range(0, len(pairs), _MOST_PAIRS)
+    ]
+    return sql.SQL("({})").format(sql.SQL(" || ").join(calls)) if calls else sql.SQL("'{}'::jsonb")
 
 
 def read_catalog(connection: Connection[Any], wanted: Iterable[RelationName]) -> Catalog:

@@ -13,13 +13,10 @@ from typing import Any
 from psycopg import Connection, sql
 
 from reconciler.canonical import from_text
-from reconciler.catalog import Column, Relation
+from reconciler.catalog import Relation, document_of
 from reconciler.model import Json
 
-__all__ = ["document_of", "read_defaults"]
-
-_MOST_PAIRS = 40
-"""Columns in one call of jsonb_build_object; PostgreSQL takes a hundred arguments."""
+__all__ = ["read_defaults"]
 
 _CONSTANT_DEFAULTS = """
 SELECT a.attname, pg_get_expr(d.adbin, d.adrelid)
@@ -57,25 +54,3 @@ def read_defaults(connection: Connection[Any], relation: Relation, names: Iterab
     assert row is not None
     defaults.update(from_text(row[0]))
     return defaults
-
-
-def document_of(columns: dict[str, Column]) -> sql.Composable:
-    """SQL for a jsonb object of these columns of `t` in canonical form."""
-    pairs = [
-        sql.SQL("{}, {}").format(sql.Literal(name), _canonical_or_telling(column)) for name, column in columns.items()
-    ]
-    calls = [
-        sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs[start : start + _MOST_PAIRS]))
-        for start in range(0, len(pairs), _MOST_PAIRS)
-    ]
-    return sql.SQL(" || ").join(calls) if calls else sql.SQL("'{}'::jsonb")
-
-
-def _canonical_or_telling(column: Column) -> sql.Composable:
-    """The canonical value; for times that have none (infinity, before Christ), the text that says so."""
-    canonical = column.canonical("t")
-    if column.type not in ("timestamp", "timestamptz"):
-        return canonical
-    return sql.SQL("CASE WHEN isfinite({t}) AND {t} >= '0001-01-01' THEN {canonical} ELSE {t}::text END").format(
-        t=sql.Identifier("t", column.name), canonical=canonical
-    )

@@ -299,9 +299,9 @@ def canonical_timestamp(text: str) -> str:
 
 def format_timestamp(moment: datetime) -> str:
     """The canonical text of an aware datetime."""
-    text = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    fraction = f"{moment.microsecond:06d}".rstrip("0")
-    return f"{text}.{fraction}Z" if fraction else f"{text}Z"
+    whole, _, fraction = moment.astimezone(UTC).replace(tzinfo=None).isoformat().partition(".")
+    digits = fraction.rstrip("0")
+    return f"{whole}.{digits}Z" if digits else f"{whole}Z"
 
 
 def shown(raw: Json) -> str:

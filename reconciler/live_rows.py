@@ -17,8 +17,8 @@ import msgspec
 from psycopg import Connection, sql
 
 from reconciler.canonical import equal, from_text, text_array
-from reconciler.catalog import INTEGER_BITS, NUMBER_TYPES, TIMESTAMP_TYPES, Relation
-from reconciler.column_defaults import document_of, read_defaults
+from reconciler.catalog import INTEGER_BITS, NUMBER_TYPES, Relation, TIMESTAMP_TYPES, document_of
+from reconciler.column_defaults import read_defaults
 from reconciler.errors import NotAsExpected, Problem
 from reconciler.fields import JsonField, NotAValue
 from reconciler.model import Json
@@ -102,8 +102,8 @@ class LiveRows:
             place = self._table.places.of(*part)
             notices += [Notice(sentence, place) for sentence in sentences]
             if count > len(sentences):
-                text = f"{self._table.name}.{field} is left out of {count - len(sentences):,} more rows, for reasons like these"
-                notices.append(Notice(text, place))
+                more = f"{count - len(sentences):,} more rows, for reasons like these"
+                notices.append(Notice(f"{self._table.name}.{field} is left out of {more}", place))
         return notices
 
     def _is_usable(self, key: str) -> bool:

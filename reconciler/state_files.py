@@ -80,8 +80,8 @@ def write_files(directory: Path, files: Sequence[StateFile], *, replace: bool) -
     existing = [file.path for file in files if os.path.lexists(directory / file.path)]
     if existing and not replace:
         raise Refused(
-            f"{_listed(existing)}: already there, and nothing was written. Overwrite with --force, print with --stdout, "
-            "or import less with --only"
+            f"{_listed(existing)}: already there, and nothing was written. Overwrite with --force, print with "
+            "--stdout, or import less with --only"
         )
     writing = _Writing(directory)
     try:

@@ -14,7 +14,7 @@ from reconciler.model import RowKey
 
 @click.command("history")
 @click.option("--row", "rows", multiple=True, metavar="TABLE/KEY", help="Only this row. Can be given several times.")
-@click.option("--tenant", metavar="ID|NAME", help="Only this tenant: its id, or the label of its row, in full.")
+@click.option("--tenant", metavar="ID-OR-NAME", help="Only this tenant: its id, or the label of its row, in full.")
 @click.option("--table", "tables", multiple=True, metavar="TABLE", help="Only this table. Several times, too.")
 @click.option("--field", "fields", multiple=True, metavar="FIELD", help="Only this field. Several times, too.")
 @click.option("--commit", metavar="COMMIT", help="Only of this commit; its first four characters are enough.")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reconciler.connection import DatabaseConnection, open_database
 from reconciler.database_url import parse_database_url
 from reconciler.errors import NotAsExpected, Refused, UsageProblem
-from reconciler.import_state import Import, ImportRequest, Layout, read_state, write_import
+from reconciler.import_state import Import, ImportRequest, read_state, write_import
 from reconciler.initialize import initialize
 from reconciler.model import Action
 from reconciler.pipeline import Request, make_plan
@@ -109,13 +109,8 @@ class Importing:
     def project(self) -> Project:
         return read_work_tree(self.directory)
 
-    def read(
-        self, *only: str, tables: tuple[str, ...] = (), layout: Layout = "one-file", non_default: bool = False,
-        expect: bool = False,
-    ) -> Import:  # fmt: skip
-        request = ImportRequest(
-            scope=Scope(tables, tuple(sorted(only))), layout=layout, non_default=non_default, expect=expect
-        )
+    def read(self, *only: str, tables: tuple[str, ...] = (), **options: Any) -> Import:
+        request = ImportRequest(scope=Scope(tables, tuple(sorted(only))), **options)
         return read_state(self.connection, self.project(), request)
 
     def write(self, *only: str, replace: bool = False, **options: Any) -> Import:

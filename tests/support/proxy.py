@@ -70,9 +70,10 @@ class FaultyLine:
         self.before = pattern
 
     def lose_answer_to(self, pattern: bytes) -> None:
-        """Let a client say `pattern`, wait until the server has answered, and reset both sides instead of passing it on.
+        """Let a client say `pattern`, wait until the server has answered, and reset both sides.
 
-        For clients that wait for each answer before they go on: nothing else may be on its way back.
+        The client never sees the answer. It must be one that waits for each answer before it goes on, so that nothing
+        else is on its way back.
         """
         self.happened.clear()
         self.lost = pattern
