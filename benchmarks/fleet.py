@@ -114,9 +114,14 @@ def git(folder: Path, *arguments: str) -> None:
 
 
 def environment(outer: Mapping[str, str]) -> dict[str, str]:
-    """The environment for git and for the tool: nobody's configuration, no address of a database."""
-    steering = ("DATABASE_URL", "DIRECT_URL", "TEST_DATABASE_URL", "GITHUB_ACTIONS", "GITLAB_CI")
-    kept = {name: value for name, value in outer.items() if name not in steering and not name.startswith("PG")}
+    """The environment for git and for the tool: nobody's configuration, no address of a database.
+
+    PYTHONDONTWRITEBYTECODE goes, too: with it the tool would be compiled anew in each run.
+    """
+    steering = ("DATABASE_URL", "DIRECT_URL", "GITHUB_ACTIONS", "GITLAB_CI")
+    kept = {
+        name: value for name, value in outer.items() if name not in steering and not name.startswith(("PG", "PYTHON"))
+    }
     return kept | _ENVIRONMENT
 
 
