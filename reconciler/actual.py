@@ -57,7 +57,7 @@ def compare(
     fields = _managed_columns(table, relation)
     desired_document = sql.SQL("d.applied")
     differs = [
-        sql.SQL("(d.applied ? {name} AND {desired} IS DISTINCT FROM {actual})").format(
+        sql.SQL("OR (d.applied ? {name} AND {desired} IS DISTINCT FROM {actual})").format(
             name=sql.Literal(name),
             desired=column.from_document(desired_document, name, comparable=True),
             actual=column.comparable("t"),
@@ -70,7 +70,7 @@ def compare(
           FROM unnest(%(keys)s::text[], %(documents)s::jsonb[]) AS d (key, applied)
           FULL JOIN ({ledger}) AS l ON l.key = d.key
           LEFT JOIN {table} AS t ON t.{key} = coalesce(d.key, l.key)::{key_type}
-         WHERE l.applied IS DISTINCT FROM d.applied OR t.{key} IS NULL OR {differs}
+         WHERE l.applied IS DISTINCT FROM d.applied OR t.{key} IS NULL {differs}
          ORDER BY 1
         """
     ).format(
@@ -80,7 +80,7 @@ def compare(
         label=_label(table, relation),
         ledger=_ledger(has_ledger=has_ledger, limited=only_keys is not None),
         table=relation.identifier,
-        differs=sql.SQL(" OR ").join(differs),
+        differs=sql.SQL(" ").join(differs),
     )
     rows = connection.execute(
         statement,
@@ -149,7 +149,7 @@ def expectations(
 ) -> list[Mismatch]:
     """Rows whose `$expect` does not hold; one statement, and none where nothing is expected.
 
-    Numbers and booleans compare by their text, as they stand in YAML.
+    A value is as expected if it is the same JSON value (5.00 is 5), or has the same text (a text column may hold 007).
     """
     expecting = [row for row in desired.values() if row.expect]
     if not expecting:
@@ -165,16 +165,15 @@ def expectations(
     ).format(
         key=sql.Identifier(table.definition.key),
         key_type=sql.SQL(_key_type(table, relation)),
-        document=sql.SQL("jsonb_build_object({})::text").format(
-            sql.SQL(", ").join(
-                sql.SQL("{}, ({})::text").format(sql.Literal(name), relation.columns[name].canonical("t"))
-                for name in columns
-            )
-        ),
+        document=_document({name: relation.columns[name] for name in columns}),
         table=relation.identifier,
         differs=sql.SQL(" OR ").join(
-            sql.SQL("(e.expected ? {name} AND e.expected ->> {name} IS DISTINCT FROM ({actual})::text)").format(
-                name=sql.Literal(name), actual=relation.columns[name].canonical("t")
+            sql.SQL(
+                "(e.expected ? {name} AND e.expected -> {name} IS DISTINCT FROM {actual}"
+                " AND e.expected ->> {name} IS DISTINCT FROM {actual} #>> '{{}}')"
+            ).format(
+                name=sql.Literal(name),
+                actual=sql.SQL("to_jsonb({})").format(relation.columns[name].canonical("t")),
             )
             for name in columns
         ),
@@ -192,7 +191,7 @@ def expectations(
     for key, document in rows:
         found = from_text(document)
         for name, value in desired[key].expect.items():
-            if found[name] != _as_text(value.data):
+            if _as_text(found[name]) != _as_text(value.data):
                 mismatches.append(Mismatch(key, name, value.data, found[name], value.location))
     return mismatches
 

@@ -97,7 +97,7 @@ def create_row(connection: Connection[Any], table: Table, relation: Relation, ch
     columns = relation.columns
     document = sql.SQL("%(after)s::jsonb")
     values: dict[str, sql.Composable] = {
-        name: columns[name].now if value == NOW else sql.Literal(value)
+        name: columns[name].now if value == NOW else columns[name].from_document(document, name)
         for name, value in table.definition.create.items()
     }
     if table.definition.touch is not None:
@@ -112,7 +112,8 @@ def create_row(connection: Connection[Any], table: Table, relation: Relation, ch
         sql.SQL(", ").join(values.values()),
         sql.SQL("{}::text").format(sql.Identifier(tenant)) if tenant else sql.SQL("NULL"),
     )
-    parameters = {"key": changes[0].key, "after": to_text({c.field: _json(c.after) for c in changes})}
+    after = {**table.definition.create, **{change.field: _json(change.after) for change in changes}}
+    parameters = {"key": changes[0].key, "after": to_text(after)}
     row = connection.execute(statement, parameters).fetchone()
     return row[0] if row else None
 
@@ -123,7 +124,8 @@ def applied_after(
     """What the ledger holds of each row that `changes` speak of once they are applied; rows where nothing moves are
     left out.
 
-    Held and kept fields stay as they were: their base is still what was applied last.
+    Held and kept fields stay as they were: their base is still what was applied last. So does what a guard has put back,
+    which is not what git asks for.
     """
     after: dict[RowKey, dict[str, Json]] = {}
     moved: set[RowKey] = set()
@@ -136,7 +138,7 @@ def applied_after(
             after[row].pop(change.field, None)
             moved.add(row)
         elif change.action.writes or change.action is Action.RECORD:
-            after[row][change.field] = _json(change.desired)
+            after[row][change.field] = _json(change.after)
             moved.add(row)
     return {row: fields for row, fields in after.items() if row in moved}
 

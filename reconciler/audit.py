@@ -61,7 +61,8 @@ def write_entries(
         if word == NOW:
             values.append(column.now)
             continue
-        part = parts.get(word, sql.Literal(word))
+        # In a statement with parameters the driver takes a single percent sign for one.
+        part = parts.get(word, sql.Literal(word.replace("%", "%%")))
         values.append(sql.SQL("({})::{}").format(part, sql.SQL(column.declared)))
     statement = sql.SQL(
         "INSERT INTO {audit} ({columns}) SELECT {values} FROM reconciler.change c WHERE c.run_id = %(run)s::uuid"

@@ -37,7 +37,7 @@ def refusals(changes: Iterable[Change], blast: Blast, sizes: Mapping[str, int], 
         found += [f"{sentence} (toward the {word})" for sentence in _passed(limit, rows, sizes)]
     waiver = (
         f'If that is meant: put the trailer "{TRAILER}: {total}" into the commit message, or apply with '
-        f'--allow-changes {total} --reason "..."'
+        f'--allow-changes {total} --reason "...". A kill in the meantime: --only table/key'
     )
     return [f"{sentence}. {waiver}" for sentence in found]
 
@@ -62,8 +62,6 @@ def _per_table(rows: set[RowKey]) -> dict[str, int]:
 
 
 def _passed(limit: BlastLimit, rows: set[RowKey], sizes: Mapping[str, int]) -> Iterator[str]:
-    if len(rows) <= limit.floor:
-        return
     if limit.rows is not None and len(rows) > limit.rows:
         yield f"{len(rows)} rows would change, and the policy allows {limit.rows} in one run"
     for table, count in _per_table(rows).items():

@@ -13,16 +13,18 @@ import msgspec
 
 from reconciler.model import Json
 
-_EXACT_AS_INT = 40
-"""Digits up to which a decimal without a fraction becomes an int (1e999999 must not become a million digits)."""
+_EXACT_AS_INT = 2_000
+"""Digits up to which a decimal without a fraction becomes an int, as it does in the server's JSON: all that state can
+hold (`scalars.MAX_DIGITS`, exponent included). 1e999999 must not become a million digits."""
 
 
-_WITHOUT_ROUNDING = Context(prec=1_000_000)
+EXACT = Context(prec=1_000_000)
+"""For arithmetic on decimals that must not round, as the default context does after 28 digits."""
 
 
 def number(text: str) -> int | Decimal:
     """The canonical number of its text: an int where there is no fraction, else a Decimal without trailing zeros."""
-    value = Decimal(text).normalize(_WITHOUT_ROUNDING)
+    value = Decimal(text).normalize(EXACT)
     exponent = value.as_tuple().exponent
     if not isinstance(exponent, int) or exponent < 0 or value.adjusted() > _EXACT_AS_INT:
         return value

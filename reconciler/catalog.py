@@ -7,17 +7,26 @@ it into a canonical JSON value and the SQL that turns one back into its own type
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 from psycopg import Connection, sql
 
+from reconciler.canonical import EXACT
+from reconciler.model import Json
+
 INTEGER_BITS = {"int2": 16, "int4": 32, "int8": 64}
 TEXT_TYPES = frozenset({"text", "varchar", "bpchar", "citext", "name"})
 TIMESTAMP_TYPES = frozenset({"timestamp", "timestamptz"})
 NUMBER_TYPES = frozenset({"numeric", "float4", "float8", *INTEGER_BITS})
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_INTEGER_KEY = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 RelationName = tuple[str | None, str]
 """Schema (None: by the search path) and name."""
@@ -48,13 +57,88 @@ class Column(msgspec.Struct, frozen=True):
 
     @property
     def numeric_scale(self) -> int | None:
-        """Digits after the point that are kept; None where all are."""
-        return (self.typmod - 4) & 0x7FF if self.type == "numeric" and self.typmod >= 4 else None
+        """Digits after the point that are kept, negative where even tens are rounded; None where all are."""
+        if self.type != "numeric" or self.typmod < 4:
+            return None
+        return (((self.typmod - 4) & 0x7FF) ^ 0x400) - 0x400
+
+    @property
+    def numeric_precision(self) -> int | None:
+        """Digits that are kept in all; None where all are."""
+        return (self.typmod - 4) >> 16 & 0xFFFF if self.type == "numeric" and self.typmod >= 4 else None
 
     @property
     def fraction_digits(self) -> int:
         """Digits of a second that a timestamp keeps."""
         return self.typmod if self.type in TIMESTAMP_TYPES and self.typmod >= 0 else 6
+
+    @property
+    def element_column(self) -> Column:
+        """The column as if it held one element of its array."""
+        return msgspec.structs.replace(
+            self,
+            type=self.element or "",
+            declared=self.declared.removesuffix("[]"),
+            is_enum=bool(self.labels),
+            is_array=False,
+            element=None,
+            not_null=False,
+        )
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a value of the right type that it would change or refuse."""
+        if self.is_array:
+            return self.element_column.is_limited
+        is_number = self.type in NUMBER_TYPES and (self.type != "numeric" or self.numeric_scale is not None)
+        return is_number or self.type in TIMESTAMP_TYPES or self.type in ("uuid", "bpchar") or bool(self.max_length)
+
+    def misfit(self, data: Json) -> str | None:
+        """Why it would change or refuse the value; None where it holds it exactly."""
+        if isinstance(data, list) and self.is_array:
+            element = self.element_column
+            return next((text for item in data if (text := element.misfit(item)) is not None), None)
+        if isinstance(data, int | Decimal) and not isinstance(data, bool):
+            return self._misfit_of_number(data)
+        return self._misfit_of_text(data) if isinstance(data, str) else None
+
+    def _misfit_of_number(self, data: int | Decimal) -> str | None:
+        if self.type in INTEGER_BITS:
+            limit = 1 << (INTEGER_BITS[self.type] - 1)
+            if isinstance(data, Decimal):
+                return f"{data} is not a whole number"
+            return None if -limit <= data < limit else f"{data} is out of its range"
+        if self.type in ("float4", "float8"):
+            held = _nearest_float(data, self.type)
+            return None if held == data else f"it holds {data} only as {held}"
+        if self.numeric_scale is None or self.numeric_precision is None:
+            return None
+        digits = Decimal(data).normalize(EXACT)
+        if -int(digits.as_tuple().exponent) > self.numeric_scale:
+            return f"{data} has more than {self.numeric_scale} digits after the point"
+        whole = self.numeric_precision - self.numeric_scale
+        return f"{data} is out of its range" if digits and digits.adjusted() >= whole else None
+
+    def _misfit_of_text(self, data: str) -> str | None:
+        if self.max_length is not None and len(data) > self.max_length:
+            return f"longer than {self.max_length} characters"
+        if self.type == "bpchar" and data.endswith(" "):
+            return "it does not keep blanks at the end"
+        if self.type == "uuid" and not _UUID.fullmatch(data):
+            return f'"{data}" is not a uuid in lower case, with hyphens'
+        if self.type in TIMESTAMP_TYPES and len(data.partition(".")[2].rstrip("Z")) > self.fraction_digits:
+            return f"{data} has more than {self.fraction_digits} digits of a second"
+        return None
+
+    def misspelt_key(self, key: str) -> str | None:
+        """How a key of this column is spelt, where this one is spelt otherwise than the database would."""
+        if self.type == "uuid":
+            return None if _UUID.fullmatch(key) else "lower case, with hyphens"
+        if self.type in INTEGER_BITS:
+            if not _INTEGER_KEY.fullmatch(key):
+                return "a whole number without leading zeros"
+            return self._misfit_of_number(int(key))
+        return None
 
     def canonical(self, alias: str) -> sql.Composable:
         """SQL for this column of `alias` as a value that `to_jsonb` turns into its canonical form."""
@@ -73,9 +157,17 @@ class Column(msgspec.Struct, frozen=True):
         return sql.SQL("{}::text").format(column)
 
     def comparable(self, alias: str) -> sql.Composable:
-        """SQL for this column of `alias` in a type that has equality (`json` has none)."""
+        """SQL for this column of `alias` in a type whose equality is that of canonical values.
+
+        `json` has no equality; JSON's null is the canonical null; arrays may have bounds and dimensions that JSON has
+        not, and `citext` takes different texts for equal.
+        """
         column = sql.Identifier(alias, self.name)
-        return sql.SQL("{}::jsonb").format(column) if self.type == "json" else column
+        if self.type in ("json", "jsonb"):
+            return sql.SQL("NULLIF({}::jsonb, 'null'::jsonb)").format(column)
+        if self.is_array:
+            return sql.SQL("to_jsonb({})").format(column)
+        return sql.SQL("{}::text").format(column) if self.type == "citext" else column
 
     def from_document(self, document: sql.Composable, field: str, *, comparable: bool = False) -> sql.Composable:
         """SQL for the canonical value of `field` in a jsonb `document`, in this column's own type.
@@ -87,6 +179,10 @@ class Column(msgspec.Struct, frozen=True):
         if self.type in ("json", "jsonb"):
             value = sql.SQL("NULLIF({} -> {}, 'null'::jsonb)").format(document, name)
             return value if comparable or self.type == "jsonb" else sql.SQL("({})::json").format(value)
+        if self.is_array and comparable:
+            return sql.SQL("NULLIF({} -> {}, 'null'::jsonb)").format(document, name)
+        if self.type == "citext" and comparable:
+            return text
         if self.is_array:
             return sql.SQL(
                 "CASE WHEN jsonb_typeof({document} -> {name}) = 'array' "
@@ -102,6 +198,20 @@ class Column(msgspec.Struct, frozen=True):
         """SQL for the moment of the transaction in this column's type."""
         moment = "now() AT TIME ZONE 'UTC'" if self.type == "timestamp" else "now()"
         return sql.SQL(f"({moment})::{self.declared}")
+
+
+def _nearest_float(data: int | Decimal, type_name: str) -> Decimal:
+    """What a binary column gives back for a number: the shortest decimal that stands for the float it stores."""
+    stored = float(str(data))
+    if type_name == "float8" or stored in (float("inf"), float("-inf")):
+        return Decimal(repr(stored))
+    try:
+        packed = struct.pack("f", stored)
+    except OverflowError:
+        return Decimal("Infinity").copy_sign(Decimal(data))
+    (exact,) = struct.unpack("f", packed)
+    shortest = (f"{exact:.{digits}e}" for digits in range(9))
+    return Decimal(next(text for text in shortest if struct.pack("f", float(text)) == packed))
 
 
 class Relation(msgspec.Struct, frozen=True):

@@ -2,7 +2,8 @@
 
 Takes the declaration and the environment; gives what it saw. A BullMQ queue is read as its keys lie in Redis
 (https://docs.bullmq.io, versions 5 and 6): a list of what waits, one of what a paused queue keeps back, sorted sets of
-what is prioritized, delayed and failed, and a hash for each job, whose `timestamp` is in milliseconds.
+what is prioritized, delayed and failed (scored by when they failed), and a hash for each job, whose `timestamp` is in
+milliseconds, like that score.
 """
 
 from __future__ import annotations
@@ -18,12 +19,18 @@ from reconciler.policy import BullmqCheck, RedisCheck, share_of
 
 def check_redis(check: RedisCheck, environment: Mapping[str, str]) -> CheckResult:
     """PING is answered, and less than `memory_below` of maxmemory is used."""
-    client = _client(check.url_variable, environment, seconds(check.timeout))
-    with client:
-        started = time.perf_counter()
-        client.ping()
-        took = (time.perf_counter() - started) * 1000
-        memory = client.info("memory")
+    import redis
+
+    try:
+        with _client(check.url_variable, environment, seconds(check.timeout)) as client:
+            started = time.perf_counter()
+            client.ping()
+            took = (time.perf_counter() - started) * 1000
+            memory = client.info("memory")
+    except redis.AuthenticationError:  # a kind of ConnectionError, but Redis is there: the address is wrong
+        raise
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        return CheckResult(False, f"no answer: {str(error).splitlines()[0]}")
     used, limit = int(memory.get("used_memory", 0)), int(memory.get("maxmemory", 0))
     saw = f"PING in {took:.1f} ms, {used / 1e6:.0f} MB used"
     if check.memory_below is None:
@@ -38,12 +45,14 @@ def check_redis(check: RedisCheck, environment: Mapping[str, str]) -> CheckResul
 
 def check_bullmq(check: BullmqCheck, environment: Mapping[str, str]) -> CheckResult:
     """Each queue has no more jobs in each state than its limit; one trip to Redis for all, one more for ages."""
+    within = check.failed_within
+    failed_since = f"{1000 * (time.time() - seconds(within)):.0f}" if within else "-inf"
     with _client(check.url_variable, environment, seconds(check.timeout)) as client:
         with client.pipeline(transaction=False) as pipe:
             for queue in check.queues:
                 key = f"{check.prefix}:{queue}"
                 pipe.llen(f"{key}:wait").llen(f"{key}:paused").zcard(f"{key}:prioritized").llen(f"{key}:active")
-                pipe.zcard(f"{key}:failed").zcard(f"{key}:delayed").lindex(f"{key}:wait", -1)
+                pipe.zcount(f"{key}:failed", failed_since, "+inf").zcard(f"{key}:delayed").lindex(f"{key}:wait", -1)
                 pipe.lindex(f"{key}:paused", -1).hget(f"{key}:meta", "paused")
             answers = pipe.execute()
         states = {queue: answers[index * 9 : index * 9 + 9] for index, queue in enumerate(check.queues)}
@@ -53,6 +62,7 @@ def check_bullmq(check: BullmqCheck, environment: Mapping[str, str]) -> CheckRes
         counts = {"waiting": wait + paused + prioritized, "active": active, "failed": failed, "delayed": delayed}
         over = [name for name, count in counts.items() if (most := getattr(check, name)) is not None and count > most]
         text = ", ".join(f"{count} {name}" for name, count in counts.items())
+        text = text.replace(" failed", f" failed in {within}") if within else text
         age = ages[queue]
         if age is not None:
             text += f", the oldest for {age:.0f} s"

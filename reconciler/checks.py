@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from string import Template
 
 from reconciler.connection import DatabaseConnection
 from reconciler.guards import CheckResult
@@ -27,10 +28,31 @@ def run_checks(
     on_database = [name for name in wanted if isinstance(declared[name], PostgresCheck | SqlCheck)]
     elsewhere = [name for name in wanted if name not in on_database]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        answers = {name: pool.submit(_make, _elsewhere(declared[name], environment)) for name in elsewhere}
-        results = {name: _make(_on_database(declared[name], connection)) for name in on_database}
+        answers = {name: pool.submit(make_elsewhere, declared[name], environment) for name in elsewhere}
+        results = {name: make_on_database(declared[name], connection) for name in on_database}
         results.update({name: answer.result() for name, answer in answers.items()})
     return dict(sorted(results.items()))
+
+
+def make_elsewhere(check: Check, environment: Mapping[str, str]) -> CheckResult:
+    """What a check saw that asks Redis or a URL. Never raises."""
+    return _make(_elsewhere(check, environment))
+
+
+def make_on_database(check: Check, connection: DatabaseConnection) -> CheckResult:
+    """What a check saw that asks Postgres. `connection` must be outside of a transaction. Never raises."""
+    return _make(_on_database(check, connection))
+
+
+def unset_variable(check: Check, environment: Mapping[str, str]) -> str | None:
+    """The first variable that the check reads from the environment, and that is not set there."""
+    if isinstance(check, RedisCheck | BullmqCheck):
+        needed = [check.url_variable]
+    elif isinstance(check, HttpCheck):
+        needed = [name for text in (check.url, *check.headers.values()) for name in Template(text).get_identifiers()]
+    else:
+        needed = []
+    return next((name for name in needed if not environment.get(name)), None)
 
 
 def _make(check: Callable[[], CheckResult]) -> CheckResult:
@@ -38,7 +60,8 @@ def _make(check: Callable[[], CheckResult]) -> CheckResult:
         return check()
     except Exception as error:  # whatever went wrong, the check has not passed, and the run goes on
         first_line = str(error).splitlines()[0] if str(error) else ""
-        return CheckResult(False, f"could not be made: {type(error).__name__}" + (f": {first_line}" if first_line else ""))
+        kind = "" if isinstance(error, LookupError) else type(error).__name__
+        return CheckResult(False, ": ".join(filter(None, ("could not be made", kind, first_line))), made=False)
 
 
 def _elsewhere(check: Check, environment: Mapping[str, str]) -> Callable[[], CheckResult]:

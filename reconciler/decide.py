@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -24,10 +24,10 @@ from reconciler.expiry import expiry_notices, in_effect, restoring
 from reconciler.fields import format_timestamp, seconds
 from reconciler.fit import problems_of_reading, relation_of, relations_of
 from reconciler.freezes import frozen_now
-from reconciler.guards import CheckResult, Frozen, Situation, checks_needed, hold_back
-from reconciler.ledger import Head, read_freezes, read_head, read_marks, read_released, values_before
+from reconciler.guards import CheckResult, Frozen, Situation, checks_needed, hold_back, is_guarded
+from reconciler.ledger import Head, read_freezes, read_head, read_marks, read_released, settled_commit, values_before
 from reconciler.ledger_schema import VERSION
-from reconciler.model import Action, Change, Direction, FieldKey, Mark, Row, RowKey
+from reconciler.model import Action, Change, FieldKey, Mark, Row, RowKey
 from reconciler.plan import Notice, Plan, Scope, count, fingerprint_of
 from reconciler.project import Project, broken_invariants
 from reconciler.schema import Table
@@ -40,7 +40,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
 
     `results`: the health checks made so far. `committed`: whether desired stands in a commit. `allowed_changes`: how
     many rows may change whatever the blast limit says; `allowance` tells, only where that is not enough, how many the
-    commits since the one applied last allow. `now`: another time than the database's, for a demo.
+    commits since a given one allow. `now`: another time than the database's, for a demo.
     """
 
     scope: Scope = Scope()
@@ -98,20 +98,21 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
     if not scope.is_everything:
         marks = {field: mark for field, mark in marks.items() if _covers(scope, field[0], field[1])}
 
-    changes = _diff(project, desired, seen, marks)
-    changes += _orphans(connection, definitions.tables, head) if scope.is_everything else []
+    found = _diff(project, desired, seen, marks)
+    found += _orphans(connection, definitions.tables, head) if scope.is_everything else []
     situation = Situation(
         now=now,
         tables=definitions.tables,
         desired=desired,
         marks=marks,
         results=inputs.results,
-        frozen=_frozen(connection, project, head, changes, now),
+        frozen=_frozen(connection, project, head, found, now),
         committed=inputs.committed,
     )
-    changes = sorted(hold_back(changes, situation), key=Change.sort_key)
+    changes = sorted(hold_back(found, situation), key=Change.sort_key)
     missing = _missing_rows(project, desired, seen)
     notes += _check_expectations(connection, project, desired, catalog, changes, missing)
+    notes += _left_unnamed(changes, marks, desired)
 
     plan = Plan(
         id=str(uuid.uuid4()),
@@ -139,7 +140,7 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
         {(name, row.key): row.tenant for name, rows in seen.items() for row in rows},
         marks,
         now,
-        frozenset(checks_needed(changes, situation)),
+        frozenset(checks_needed(found, situation)),
     )
 
 
@@ -161,13 +162,30 @@ def _in_effect(
         notes.append(Notice("there is no ledger yet: everything is new. `reconcile init` makes it"))
     if not any(row.timed for rows in written_down.values() for row in rows.values()):
         return written_down, notes
-    before = values_before(connection, restoring(written_down, now)) if head.version else {}
-    soon = seconds(project.definitions.policy.expiring_soon)
+    soon = timedelta(seconds=seconds(project.definitions.policy.expiring_soon))
+    before = values_before(connection, restoring(written_down, now + soon)) if head.version else {}
     notes += expiry_notices(written_down, now, soon, before)
-    desired = in_effect(written_down, now, before)
-    problems = broken_invariants(project.definitions, desired)
-    if problems:
-        raise InvalidInput(problems, "Once `until` has passed:")
+    return _unless_broken(project, written_down, in_effect(written_down, now, before), notes)
+
+
+def _unless_broken(
+    project: Project,
+    written_down: dict[str, dict[str, Row]],
+    desired: dict[str, dict[str, Row]],
+    notes: list[Notice],
+) -> tuple[dict[str, dict[str, Row]], list[Notice]]:
+    """A row that would break an invariant once its `until` has passed stays as it is written down.
+
+    Nobody has touched it, and nobody may be there to repair it: it must not stand in the way of a kill elsewhere.
+    """
+    for name, rows in desired.items():
+        for key, row in rows.items():
+            if row is written_down[name][key]:
+                continue
+            for problem in broken_invariants(project.definitions, {name: {key: row}}):
+                rows[key] = written_down[name][key]
+                text = f"{problem.message}, once `until` has passed: so the row stays as it was. Change it in git"
+                notes.append(Notice(f"{text} ({problem.hint})", problem.location))
     return desired, notes
 
 
@@ -175,7 +193,7 @@ def _frozen(
     connection: Connection[Any], project: Project, head: Head, changes: Sequence[Change], now: datetime
 ) -> list[Frozen]:
     """The freezes that are on. Where nothing but kills is written, nobody asks."""
-    if not any(change.action.writes and change.direction is not Direction.KILL for change in changes):
+    if not any(is_guarded(change, project.definitions.tables) for change in changes):
         return []
     called = read_freezes(connection, now) if head.version else []
     return [*frozen_now(project.definitions.policy.freezes, now), *called]
@@ -195,7 +213,9 @@ def _blast(
         name: count_rows(connection, relation_of(catalog, tables[name])) for name in tables_to_count(changes, blast)
     }
     refused = refusals(changes, blast, sizes, inputs.allowed_changes)
-    return refusals(changes, blast, sizes, inputs.allowance(head.commit)) if refused else []
+    if not refused:
+        return []
+    return refusals(changes, blast, sizes, inputs.allowance(settled_commit(connection) if head.version else None))
 
 
 def _covers(scope: Scope, table: str, key: str) -> bool:
@@ -246,7 +266,7 @@ def _look_at_rows(
     seen: dict[str, list[Seen]] = {}
     for name, table in project.definitions.tables.items():
         only = [row.partition("/")[2] for row in scope.rows if row.partition("/")[0] == name]
-        if scope.rows and not only or scope.tables and not only and name not in scope.tables:
+        if (scope.rows or scope.tables) and not only and (scope.rows or name not in scope.tables):
             continue
         relation = relation_of(catalog, table)
         rows = compare(
@@ -277,6 +297,22 @@ def _diff(
     return changes
 
 
+def _left_unnamed(
+    changes: Sequence[Change], marks: Mapping[FieldKey, Mark], desired: Mapping[str, Mapping[str, Row]]
+) -> list[Notice]:
+    """What a run of a dirty work tree wrote into fields that no commit has named since: said until one does."""
+    spoken_of = {change.sort_key() for change in changes}
+    notices = []
+    for field, mark in sorted(marks.items()):
+        table, key, name = field
+        row = desired.get(table, {}).get(key)
+        if mark.glass is None or mark.seen_at is None or field in spoken_of or (row is not None and name in row.values):
+            continue
+        text = f"{name} of {table} {key} was made {to_text(mark.seen_value)} without a commit: {mark.glass}. Git does not"
+        notices.append(Notice(f"{text} name it: commit it, or `reconcile release {table}/{key}.{name}`"))
+    return notices
+
+
 def _orphans(connection: Connection[Any], tables: Mapping[str, Table], head: Head) -> list[Change]:
     """Releases of what the ledger holds for tables that no schema describes any more."""
     gone = [name for name in head.tables if name not in tables]
@@ -295,6 +331,8 @@ def _missing_rows(
             if row.actual is None and wanted is not None:
                 text = f'table {name} has no row with key "{row.key}"'
                 hint = "a wrong key? Rows of this table are made by the application, never by a reconciler"
+                if row.base is not None:
+                    hint = "it was there before: deleted? Take it out of state; --only applies other rows until then"
                 problems.append(Problem(text, wanted.location, hint))
     return problems
 

@@ -20,6 +20,8 @@ LONG_FORM = ("value", "reason", "until", "then", "override")
 
 DIRECTIVES = ("$expect",)
 
+_NULLS = ("null", "Null", "NULL", "~")
+
 _Memo = dict[tuple[str, bool, str | None], Json]
 
 
@@ -183,7 +185,7 @@ class _TableReader:
         child = node.items.get(part)
         if child is None:
             return None
-        if isinstance(child, Scalar) and child.text.strip():
+        if isinstance(child, Scalar) and _is_text(child):
             return child.text.strip()
         self._problems.append(Problem(f"`{part}` must be text", Location(file, child.line, child.column)))
         return None
@@ -237,6 +239,11 @@ class _TableReader:
         place = Location(file, *mark)
         message = f"{name} of row {row.key} stands here and at {first.location}"
         self._problems.append(Problem(message, place, "remove one of the two"))
+
+
+def _is_text(node: Scalar) -> bool:
+    """Whether a sentence stands here: not nothing, and not `null`."""
+    return bool(node.text.strip()) and not (node.plain and node.text in _NULLS)
 
 
 def _is_long_form(node: Mapping) -> bool:

@@ -82,13 +82,12 @@ def _decide(field: Field | None, wanted: Value | None, base: _Side, actual: _Sid
         text = "git no longer names it: the value stays as it is, and is managed no more"
         return (Finding.RELEASED, Action.RELEASE, Direction.NEUTRAL, text)
     desired = wanted.data
-    if _is_left_by_broken_glass(wanted, actual, mark):
+    if _is_left_by_broken_glass(field, wanted, actual, mark):
         text = f"{mark.glass if mark else ''}: left as it is until git agrees, touches this entry, or it is released"
         return (Finding.BREAK_GLASS, Action.KEEP, Direction.NEUTRAL, text)
     if isinstance(actual, Missing):
         finding = Finding.ADOPTION if isinstance(base, Missing) else Finding.DRIFT
-        direction = Direction.KILL if field.is_killed(desired) else Direction.NEUTRAL
-        return (finding, Action.CREATE, direction, "the row does not exist and is made")
+        return (finding, Action.CREATE, _direction_of_making(field, base, desired), "the row does not exist and is made")
     if isinstance(base, Missing):
         if equal(actual, desired):
             return (Finding.ADOPTION, Action.RECORD, Direction.NEUTRAL, "managed from now on; the database has it already")
@@ -100,7 +99,14 @@ def _decide(field: Field | None, wanted: Value | None, base: _Side, actual: _Sid
         return (Finding.CONVERGED, Action.RECORD, Direction.NEUTRAL, text)
     if equal(actual, base):
         return (Finding.CHANGE, Action.UPDATE, field.direction(actual, desired), "changed in git")
-    return _conflict(field, wanted, actual, mark)
+    return _conflict(field, wanted, base, actual, mark)
+
+
+def _direction_of_making(field: Field, base: _Side, desired: Json) -> Direction:
+    """Of a row that was there before, and is gone: from what was applied last, since a deletion ends no cooldown."""
+    if field.is_killed(desired):
+        return Direction.KILL
+    return Direction.NEUTRAL if isinstance(base, Missing) else field.direction(base, desired)
 
 
 def _moved_behind_git(field: Field, wanted: Value, base: Json, actual: Json, mark: Mark | None) -> _Verdict:
@@ -119,11 +125,14 @@ def _moved_behind_git(field: Field, wanted: Value, base: Json, actual: Json, mar
     return (Finding.KILLED_BY_HAND, Action.KEEP, Direction.KILL, text)
 
 
-def _conflict(field: Field, wanted: Value, actual: Json, mark: Mark | None) -> _Verdict:
+def _conflict(field: Field, wanted: Value, base: Json, actual: Json, mark: Mark | None) -> _Verdict:
     direction = field.direction(actual, wanted.data)
     if direction is Direction.KILL:
         return (Finding.CONFLICT, Action.UPDATE, direction, "git and the database both moved: git is on the kill side")
     if direction is Direction.RESTORE:
+        if field.direction(base, actual) is Direction.RESTORE:
+            text = "git and the database both moved away from the kill side: git's value is applied"
+            return (Finding.CONFLICT, Action.UPDATE, direction, text)
         if touched_since_seen(wanted, actual, mark):
             text = "git and the database both moved; restored by a commit that came after this was seen"
             return (Finding.CONFLICT, Action.UPDATE, direction, text)
@@ -135,11 +144,13 @@ def _conflict(field: Field, wanted: Value, actual: Json, mark: Mark | None) -> _
     return (Finding.CONFLICT, Action.UPDATE, direction, "git and the database both moved: git's value is applied")
 
 
-def _is_left_by_broken_glass(wanted: Value, actual: _Side, mark: Mark | None) -> bool:
-    """Whether a run of a dirty work tree left this value, and git has not answered since."""
+def _is_left_by_broken_glass(field: Field, wanted: Value, actual: _Side, mark: Mark | None) -> bool:
+    """Whether a run of a dirty work tree left this value, and git has not answered since. A kill waits for no answer."""
     if mark is None or mark.glass is None or mark.seen_at is None or isinstance(actual, Missing):
         return False
     if equal(actual, wanted.data) or not equal(mark.seen_value, actual):
+        return False
+    if field.direction(actual, wanted.data) is Direction.KILL:
         return False
     return not touched_since_seen(wanted, actual, mark)
 

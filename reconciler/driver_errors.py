@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import psycopg
 
-from reconciler.errors import DatabaseProblem, Failed, LockNotTaken, NotAsExpected, Problem, ReconcileError
+from reconciler.errors import (
+    ConnectionLost,
+    DatabaseProblem,
+    Failed,
+    LockNotTaken,
+    NotAsExpected,
+    Problem,
+    ReconcileError,
+)
 
-__all__ = ["ConnectionLost", "OutcomeUnknown", "ends_connection", "translate"]
-
-
-class ConnectionLost(DatabaseProblem):
-    """The connection broke before COMMIT was sent: the server has rolled everything back."""
-
-
-class OutcomeUnknown(Failed):
-    """The connection broke, or the run was interrupted, after COMMIT was sent and before its answer came.
-
-    The run may have been committed or not. Whoever catches this looks its id up in the ledger, on a new connection.
-    """
-
+__all__ = ["ends_connection", "translate"]
 
 _LONGEST = 300
 

@@ -1,4 +1,4 @@
-"""The JSON Schemas that make editors complete and complain: of state files, of schema files, of the policy, of plans.
+"""The JSON Schemas that make editors complete and complain: of state files, schema files, the policy, playbooks, plans.
 
 Takes Definitions; gives file name to JSON text, in the order and form in which they are committed below schemas/json/.
 They are drawn from the classes that validate, so that an editor and `reconcile validate` cannot disagree about a name.
@@ -25,6 +25,7 @@ from reconciler.fields import (
 )
 from reconciler.model import WAIVABLE
 from reconciler.plan_json import plan_json_schema
+from reconciler.playbook import BEFORE, Playbook
 from reconciler.policy import AUDIT_WORDS, Policy
 from reconciler.schema import Definitions, Table, TableDefinition
 
@@ -36,6 +37,7 @@ def editor_schemas(definitions: Definitions) -> dict[str, str]:
     documents = {
         "table.schema.json": _of_table_files(),
         "policy.schema.json": _of_policy(),
+        "playbook.schema.json": _of_playbooks(definitions),
         "plan.schema.json": plan_json_schema(),
     }
     for name, table in definitions.tables.items():
@@ -167,6 +169,38 @@ def _of_policy() -> dict[str, Any]:
         "anyOf": [{"enum": list(AUDIT_WORDS)}, {"type": "string", "pattern": "^[^$]"}],
     }
     return {"$schema": _DRAFT, **policy, "$defs": components}
+
+
+def _of_playbooks(definitions: Definitions) -> dict[str, Any]:
+    """What a playbook may set is a field of these tables, what it may ask a check of this policy."""
+    (playbook,), components = msgspec.json.schema_components([Playbook], ref_template="#/$defs/{name}")
+    components["Playbook"]["properties"]["subject"] = {"enum": [*definitions.tables, None]}
+    components["Symptom"]["properties"]["check"] = {"enum": [*definitions.policy.checks, None]}
+    components["Symptom"]["oneOf"] = [{"required": [one]} for one in ("query", "check", "probe")]
+    components["Recovery"]["properties"]["checks"]["items"] = {"enum": list(definitions.policy.checks)}
+    base = components["Assignment"]
+    components["Assignment"] = _assignment(base, definitions, [])
+    components["AssignmentBack"] = _assignment(base, definitions, [{"const": BEFORE}])
+    components["Recovery"]["properties"]["set"]["items"] = {"$ref": "#/$defs/AssignmentBack"}
+    return {"$schema": _DRAFT, **playbook, "$defs": components}
+
+
+def _assignment(base: dict[str, Any], definitions: Definitions, more: list[dict[str, Any]]) -> dict[str, Any]:
+    """One variant for each managed field; `more` may stand as a value besides those of the field."""
+    variants = [
+        {
+            "properties": {
+                "table": {"const": table.name},
+                "field": {"const": name},
+                "value": {"anyOf": [value_schema(field), *more]} if more else value_schema(field),
+            }
+        }
+        for table in definitions.tables.values()
+        for name, field in table.fields.items()
+    ]
+    fields = sorted({name for table in definitions.tables.values() for name in table.fields})
+    known = {"table": {"enum": list(definitions.tables)}, "field": {"enum": fields}}
+    return {**base, "properties": {**base["properties"], **known}, "anyOf": variants}
 
 
 def _without_none(schema: dict[str, Any]) -> dict[str, Any]:

@@ -5,16 +5,18 @@ The tree (exit codes are frozen, see README, "Exit codes")::
     ReconcileError
      ├── Failed              1   nothing was applied, or the outcome is unknown and said so
      │    ├── Refused        1   a rule of the tool forbids the run (dirty work tree, blast limit, no reason)
-     │    └── LockNotTaken   1   another run, or another session's row lock, was in the way
+     │    ├── LockNotTaken   1   another run, or another session's row lock, was in the way
+     │    └── OutcomeUnknown 1   COMMIT was sent and its answer is not known; says how to look
      ├── InvalidInput        3   state, schemas or policy are wrong; carries every Problem found
      ├── DatabaseProblem     4   the database is not reachable or not as the schemas expect
      │    ├── Unreachable    4   no connection within the timeout
+     │    ├── ConnectionLost 4   the connection broke before COMMIT was sent: nothing was applied
      │    └── NotAsExpected  4   table, column, type, privilege or ledger do not fit; carries Problems
      ├── Stale               6   the plan or the revision is older than what was applied
      └── UsageProblem       64   options that do not go together
 
 A message says what is wrong, where, and what to do next. None holds a password: what comes from a driver passes
-through `connection.translate` first.
+through `driver_errors.translate` first.
 """
 
 from __future__ import annotations
@@ -24,11 +26,13 @@ from collections.abc import Iterable, Sequence
 from reconciler.model import Location
 
 __all__ = [
+    "ConnectionLost",
     "DatabaseProblem",
     "Failed",
     "InvalidInput",
     "LockNotTaken",
     "NotAsExpected",
+    "OutcomeUnknown",
     "Problem",
     "ReconcileError",
     "Refused",
@@ -80,6 +84,18 @@ class LockNotTaken(Failed):
     """Another run or session holds what this run needs; the message says who."""
 
 
+class OutcomeUnknown(Failed):
+    """The connection broke, or the run was interrupted, after COMMIT was sent and before its answer came.
+
+    The run may have been committed or not. `cause` is a clause on what happened; whoever catches this looks the run up
+    in the ledger, on a new connection (`lost_answer`).
+    """
+
+    def __init__(self, cause: str, unknown: str = "whether it was committed is not known") -> None:
+        self.cause = cause
+        super().__init__(f"{cause}: {unknown}")
+
+
 class _WithProblems(ReconcileError):
     def __init__(self, problems: Iterable[Problem], summary: str = "") -> None:
         self.problems: Sequence[Problem] = tuple(sorted(problems, key=Problem.sort_key))
@@ -102,6 +118,10 @@ class DatabaseProblem(ReconcileError):
 
 class Unreachable(DatabaseProblem):
     """No connection could be made within the timeout."""
+
+
+class ConnectionLost(DatabaseProblem):
+    """The connection broke before COMMIT was sent: the server has rolled everything back."""
 
 
 class NotAsExpected(_WithProblems, DatabaseProblem):

@@ -43,15 +43,18 @@ def in_effect(desired: Rows, now: datetime, before: Mapping[FieldKey, Json]) -> 
     return {table: changed.get(table, dict(rows)) for table, rows in desired.items()} if changed else _plain(desired)
 
 
-def expiry_notices(desired: Rows, now: datetime, soon_s: int, before: Mapping[FieldKey, Json]) -> Iterator[Notice]:
-    """What has expired and stays, and what expires within `soon_s` seconds."""
+def expiry_notices(
+    desired: Rows, now: datetime, soon: timedelta, before: Mapping[FieldKey, Json]
+) -> Iterator[Notice]:
+    """What has expired and stays, and what expires within `soon`."""
     for (table, key, name), value in _timed(desired):
         until, what = _until(value), f"{name} of {table} {key}"
         shown = to_text(value.data)
-        if until > now + timedelta(seconds=soon_s):
+        if until > now + soon:
             continue
         if until > now:
-            text = f"{what} expires in {spoken(until - now)} (until {value.until}): {_what_then(value)}"
+            then = _what_then(value, before.get((table, key, name)), known=(table, key, name) in before)
+            text = f"{what} expires in {spoken(until - now)} (until {value.until}): {then}"
         elif value.then is None:
             text = (
                 f"{what} has expired {spoken(now - until)} ago (until {value.until}) and stays {shown}: an expiry by "
@@ -93,9 +96,11 @@ def _after(value: Value, now: datetime, before: Json, *, known: bool) -> Value |
     return replace(value, data=data, reason=reason, entry=entry_digest(value))
 
 
-def _what_then(value: Value) -> str:
+def _what_then(value: Value, before: Json, *, known: bool) -> str:
     if value.then is None:
         return f"it stays {to_text(value.data)} until git says otherwise"
     if value.then.restores:
-        return "then it becomes what it was before"
+        if not known:
+            return f"then it stays {to_text(value.data)}, for what was there before is not in the ledger"
+        return f"then it becomes {to_text(before)} again"
     return f"then it becomes {to_text(value.then.data)}"

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from reconciler.canonical import number
+from reconciler.effects.declared import Effect
 from reconciler.nodes import Node, Scalar, Sequence
 from reconciler.model import Direction, Json
 from reconciler.scalars import looks_like_yaml11_boolean, resolve, to_json
@@ -52,7 +53,7 @@ class FieldBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
 
     `title` is what people call the field ("WhatsApp"); `drift` what to do when the database has moved to neither side;
     `nullable` whether `null` may be written. `masked_by` names the field (table/row.field) that, on its own kill side,
-    makes this one have no effect.
+    makes this one have no effect. `effects` are what follows a change once it is committed.
     """
 
     title: str | None = None
@@ -60,6 +61,7 @@ class FieldBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
     masked_by: Annotated[str, msgspec.Meta(pattern=r"^[^/]+/.+\.[^.]+$")] | None = None
     nullable: bool = False
     drift: Literal["revert", "keep"] = "revert"
+    effects: list[Effect] = []
 
     @property
     def type_name(self) -> str:
@@ -128,8 +130,8 @@ class Ordered(FieldBase, frozen=True, kw_only=True):
             return Direction.NEUTRAL
         if before is None or after is None:
             return Direction.KILL if before is None else Direction.RESTORE
-        assert isinstance(before, int | Decimal) and isinstance(after, int | Decimal)
-        return Direction.KILL if (after < before) == (self.kill == "lower") else Direction.RESTORE
+        is_lower = _ordinal(after) < _ordinal(before)
+        return Direction.KILL if is_lower == (self.kill == "lower") else Direction.RESTORE
 
     def _bounded(self, value: int | Decimal, low: Any, high: Any) -> int | Decimal:
         if low is not None and value < low:
@@ -180,7 +182,7 @@ class StringField(OnASide, frozen=True, tag="string", kw_only=True):
 
     def _parse(self, node: Node, raw: Json) -> Json:
         if not isinstance(raw, str):
-            raise NotAValue(f"{shown(raw)} is not a string", f'quote it: "{raw}"' if isinstance(node, Scalar) else "")
+            raise NotAValue(f"{shown(raw)} is not a string", f'quote it: "{node.text}"' if isinstance(node, Scalar) else "")
         if self.min_length is not None and len(raw) < self.min_length:
             raise NotAValue(f"shorter than {self.min_length} characters")
         if self.max_length is not None and len(raw) > self.max_length:
@@ -259,7 +261,8 @@ class ArrayField(FieldBase, frozen=True, tag="array", kw_only=True):
         return [self.items.parse(item) for item in node.items]
 
     def definition_problems(self) -> list[tuple[str, str]]:
-        return self.items.definition_problems()
+        bounds = _bounds_problem(self.min_items, self.max_items, "min_items")
+        return [*bounds, *(("items", message) for _, message in self.items.definition_problems())]
 
 
 Field = (
@@ -290,11 +293,24 @@ def canonical_timestamp(text: str) -> str:
     """RFC 3339 in UTC with Z and only the fractional digits that count. Raises NotAValue."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is None:
+            raise NotAValue(f"{shown(text)} has no time zone", f"write {text}Z for UTC, or give an offset")
+        canonical = format_timestamp(moment)
+    except NotAValue:
+        raise
+    except (ValueError, OverflowError):  # overflow: in UTC it is before the year 1, or after 9999
         raise NotAValue(f"{shown(text)} is not a timestamp", "write 2026-11-27T09:00:00Z") from None
-    if moment.tzinfo is None:
-        raise NotAValue(f"{shown(text)} has no time zone", f"write {text}Z for UTC, or give an offset")
-    return format_timestamp(moment)
+    if re.search(r"[.,][0-9]{6}[0-9]*[1-9]", text):
+        raise NotAValue(f"{shown(text)} has more than 6 digits of a second, which is all that Postgres keeps")
+    return canonical
+
+
+def _ordinal(value: Json) -> Decimal:
+    """Where a number stands among the others. What is no JSON number is text in its column's JSON: `Infinity`, `NaN`,
+    which Postgres sorts after all others.
+    """
+    found = Decimal(str(value))
+    return Decimal("Infinity") if found.is_nan() else found
 
 
 def format_timestamp(moment: datetime) -> str:
@@ -312,7 +328,7 @@ def shown(raw: Json) -> str:
     if isinstance(raw, bool):
         text = "true" if raw else "false"
     text = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
-    return text if len(text) <= 60 else text[:57] + '..."'
+    return text if len(text) <= 60 else text[:57] + ('..."' if isinstance(raw, str) else "...")
 
 
 def _bounds_problem(low: Any, high: Any, name: str) -> list[tuple[str, str]]:

@@ -6,9 +6,7 @@ that disagrees, and what the database has instead. Pure.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from decimal import Decimal
+from collections.abc import Iterable, Iterator, Mapping
 
 from reconciler.catalog import (
     INTEGER_BITS,
@@ -32,7 +30,7 @@ from reconciler.fields import (
     StringField,
     TimestampField,
 )
-from reconciler.model import Json, Location, Row
+from reconciler.model import Location, Row
 from reconciler.policy import Policy
 from reconciler.schema import Definitions, Table
 
@@ -111,6 +109,8 @@ def _missing_relation(name: str, place: Location, catalog: Catalog) -> Problem:
 
 def _column(relation: Relation, name: str, place: Location, role: str) -> Column | Problem:
     column = relation.columns.get(name)
+    if "%" in name:
+        return Problem(f'"{name}": a name with a percent sign in it is not supported', place, "manage it through a view")
     if column is None:
         return Problem(f'table {relation} has no column "{name}"', place, nearest(name, relation.columns))
     if not column.may_select:
@@ -136,6 +136,13 @@ def _columns_of_table(table: Table, relation: Relation, role: str) -> Iterator[P
     for name in definition.create:
         if name not in relation.columns:
             yield Problem(f'table {relation} has no column "{name}"', places.of("create", name))
+    if definition.missing_row == "create":
+        given = {definition.key, definition.touch, *definition.create, *table.fields}
+        for column in relation.columns.values():
+            if column.not_null and not column.has_default and column.name not in given:
+                message = f"{relation}.{column.name} is NOT NULL and has no default: `create` must give it"
+                hint = ", ".join(f"{name}: ..." for name in (*definition.create, column.name))
+                yield Problem(message, places.of("create"), f"create: {{{hint}}}")
     key = relation.columns.get(definition.key)
     if key is not None and not (key.type in TEXT_TYPES or key.type in INTEGER_BITS or key.type == "uuid"):
         yield Problem(f"a key of type {key.declared} is not supported", places.of("key"), "text, uuid or an integer")
@@ -184,29 +191,8 @@ def type_disagreements(field: Field, column: Column) -> Iterator[tuple[str, str]
     if isinstance(field, StringField) and column.max_length is not None and (field.max_length or 0) > column.max_length:
         yield "max_length", f"it holds at most {column.max_length} characters"
     if isinstance(field, ArrayField):
-        element = element_of(column)
-        for _, message in type_disagreements(field.items, element):
+        for _, message in type_disagreements(field.items, column.element_column):
             yield "items", f"its elements: {message}"
-
-
-def element_of(column: Column) -> Column:
-    """The column as if it held one element of its array."""
-    return Column(
-        column.name,
-        column.element or "",
-        column.declared.removesuffix("[]"),
-        column.typmod,
-        bool(column.labels),
-        False,
-        None,
-        column.labels,
-        False,
-        False,
-        False,
-        True,
-        True,
-        True,
-    )
 
 
 def _values_of_table(table: Table, relation: Relation, rows: Mapping[str, Row]) -> Iterator[Problem]:
@@ -215,13 +201,12 @@ def _values_of_table(table: Table, relation: Relation, rows: Mapping[str, Row]) 
     Each distinct value is looked at once; most of a million are the same few.
     """
     key = relation.columns.get(table.definition.key)
-    spelt = _key_speller(key) if key is not None else None
     judged: dict[tuple[str, str], str | None] = {}
-    limited = {name: relation.columns[name] for name in table.fields if _is_limited(relation.columns.get(name))}
+    columns = {name: relation.columns[name] for name in table.fields if name in relation.columns}
+    limited = {name: column for name, column in columns.items() if column.is_limited}
     for row in rows.values():
-        if spelt is not None and (hint := spelt(row.key)):
-            yield Problem(f"{row.key} is not a key of {relation} ({relation.columns[table.definition.key].declared})",
-                          row.location, hint)
+        if key is not None and (hint := key.misspelt_key(row.key)):
+            yield Problem(f"{row.key} is not a key of {relation} ({key.declared})", row.location, hint)
         for name in row.expect:
             if name not in relation.columns:
                 hint = nearest(name, relation.columns)
@@ -234,47 +219,9 @@ def _values_of_table(table: Table, relation: Relation, rows: Mapping[str, Row]) 
                 continue
             seen = (name, str(value.data))
             if seen not in judged:
-                judged[seen] = misfit(column, value.data)
+                judged[seen] = column.misfit(value.data)
             if judged[seen] is not None:
                 yield Problem(f"{relation}.{name} is {column.declared}: {judged[seen]}", value.location)
-
-
-def _is_limited(column: Column | None) -> bool:
-    return column is not None and (
-        column.type in INTEGER_BITS
-        or column.type in TIMESTAMP_TYPES
-        or column.max_length is not None
-        or column.numeric_scale is not None
-    )
-
-
-def misfit(column: Column, data: Json) -> str | None:
-    """Why the column would change or refuse the value; None where it holds it exactly."""
-    if isinstance(data, int) and not isinstance(data, bool) and column.type in INTEGER_BITS:
-        limit = 1 << (INTEGER_BITS[column.type] - 1)
-        return None if -limit <= data < limit else f"{data} is out of its range"
-    if isinstance(data, Decimal) and column.numeric_scale is not None:
-        exponent = data.normalize().as_tuple().exponent
-        kept = column.numeric_scale
-        return f"{data} has more than {kept} digits after the point" if -int(exponent) > kept else None
-    if isinstance(data, str) and column.max_length is not None and len(data) > column.max_length:
-        return f"longer than {column.max_length} characters"
-    if isinstance(data, str) and column.type in TIMESTAMP_TYPES:
-        digits = len(data.partition(".")[2].rstrip("Z"))
-        kept = column.fraction_digits
-        return f"{data} has more than {kept} digits of a second" if digits > kept else None
-    return None
-
-
-def _key_speller(column: Column) -> Callable[[str], str] | None:
-    """A function that gives a hint for a key spelt otherwise than the database would, and nothing for a right one."""
-    if column.type == "uuid":
-        pattern, hint = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "lower case, with hyphens"
-    elif column.type in INTEGER_BITS:
-        pattern, hint = re.compile(r"0|-?[1-9][0-9]{0,18}"), "a whole number without leading zeros"
-    else:
-        return None
-    return lambda key: "" if pattern.fullmatch(key) else hint
 
 
 def _privileges_to_write(table: Table, relation: Relation, rows: Iterable[Row], role: str) -> Iterator[Problem]:

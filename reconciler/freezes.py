@@ -7,7 +7,7 @@ Takes the policy's windows and the time; gives `Frozen`s. Pure. Recurring window
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from reconciler.fields import seconds
 from reconciler.guards import Frozen
@@ -28,16 +28,32 @@ def _end_of_window(freeze: Freeze, now: datetime) -> datetime | None:
 
 
 def _end_of_recurring(freeze: Freeze, now: datetime) -> datetime | None:
+    """Where the clocks are changed within a window, `for` can be read in two ways: so long, or until the clock on the
+    wall has gone on by so much. The later of the two counts, so that no freeze ends early.
+    """
     from zoneinfo import ZoneInfo
 
-    from cronsim import CronSim
-
     assert freeze.cron is not None and freeze.for_ is not None
-    local = now.astimezone(ZoneInfo(freeze.timezone))
-    # One second on, because cronsim looks strictly before, and a window begins at its first moment.
-    begin = next(CronSim(freeze.cron, local + timedelta(seconds=1), reverse=True), None)
+    zone, length = ZoneInfo(freeze.timezone), timedelta(seconds=seconds(freeze.for_))
+    begin = _last_begin(freeze.cron, zone, now)
     if begin is None:
         return None
-    end = begin + timedelta(seconds=seconds(freeze.for_))
-    # Compared in UTC: two moments of one zone are compared by the clock on the wall, which daylight saving turns back.
-    return end if now.timestamp() < end.timestamp() else None
+    exact = begin.astimezone(UTC) + length
+    on_the_wall = (begin + length).astimezone(UTC)
+    end = max(exact, on_the_wall)
+    return end if now < end else None
+
+
+def _last_begin(cron: str, zone: tzinfo, now: datetime) -> datetime | None:
+    """The last moment up to `now` at which the expression begins something, in the zone.
+
+    cronsim goes back by the clock on the wall. In the hour that is there twice, when clocks are put back, a window may
+    have begun at a time that this clock has yet to show again; so it starts beyond that hour, and what is to come is
+    passed over.
+    """
+    from cronsim import CronSim
+
+    for begin in CronSim(cron, (now + timedelta(hours=2)).astimezone(zone), reverse=True):
+        if begin.timestamp() <= now.timestamp():
+            return begin
+    return None

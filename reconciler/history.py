@@ -20,12 +20,32 @@ from reconciler.canonical import from_text
 from reconciler.connection import DatabaseConnection
 from reconciler.errors import NotAsExpected, Problem
 from reconciler.fields import format_timestamp
-from reconciler.history_query import HistoryQuery, of_changes, of_runs, where
+from reconciler.history_query import (
+    NAMED_BY_CHANGE,
+    NAMED_BY_RUN,
+    HistoryQuery,
+    of_changes,
+    of_incident,
+    of_runs,
+    where,
+)
 from reconciler.ledger_schema import VERSION, installed_version
 from reconciler.model import MISSING, Direction, Finding, Json, Missing
 from reconciler.transaction import begin_read_only
 
-__all__ = ["COUNTED", "History", "HistoryEntry", "RunEntry", "RunHistory", "read_history", "read_runs"]
+__all__ = [
+    "COUNTED",
+    "ENTRY",
+    "History",
+    "HistoryEntry",
+    "RunEntry",
+    "RunHistory",
+    "entry_of",
+    "need_ledger",
+    "read_history",
+    "read_runs",
+    "source_of_changes",
+]
 
 T = TypeVar("T")
 
@@ -96,26 +116,27 @@ class RunHistory(msgspec.Struct, frozen=True):
 
 def read_history(connection: DatabaseConnection, query: HistoryQuery) -> History:
     """The changes that the query asks for. Raises NotAsExpected where there is no ledger."""
-    return History(*_read(connection, query, _entry, *statements_of_changes(query)))
+    return History(*_read(connection, query, entry_of, *statements_of_changes(query)))
 
 
 def statements_of_changes(query: HistoryQuery) -> tuple[sql.Composed, sql.Composed, dict[str, Any]]:
     """SQL for the changes and for their number, and the parameters of both."""
-    conditions, parameters = of_changes(query)
-    on_runs, more_parameters = of_runs(query)
-    source = sql.SQL("FROM reconciler.change c JOIN reconciler.run r ON r.id = c.run_id {}").format(
-        where([*conditions, *on_runs])
+    source, parameters = source_of_changes(query)
+    statement = sql.SQL("SELECT {entry} {source} ORDER BY r.sequence DESC, c.ordinal LIMIT %(limit)s").format(
+        entry=ENTRY, source=source
     )
-    statement = sql.SQL(
-        """
-        SELECT c.id::text, c.at, c.table_name, c.key, c.label, c.tenant, c.field, c.before::text, c.after::text,
-               c.finding, c.direction, c.reason, c.waived, c.file, c.line, {run}
-          {source}
-         ORDER BY r.sequence DESC, c.ordinal
-         LIMIT %(limit)s
-        """
-    ).format(run=_RUN, source=source)
-    return statement, _number_of(source), parameters | more_parameters
+    return statement, _number_of(source), parameters
+
+
+def source_of_changes(query: HistoryQuery) -> tuple[sql.Composed, dict[str, Any]]:
+    """SQL from FROM to WHERE for the changes `c` and their runs `r` that the query asks for, and its parameters."""
+    conditions, parameters = of_changes(query)
+    on_runs, of_run = of_runs(query)
+    on_incident, of_word = of_incident(query)
+    source = sql.SQL("FROM reconciler.change c JOIN reconciler.run r ON r.id = c.run_id {}").format(
+        where([*conditions, *on_runs, *on_incident])
+    )
+    return source, parameters | of_run | of_word
 
 
 def read_runs(connection: DatabaseConnection, query: HistoryQuery) -> RunHistory:
@@ -124,15 +145,22 @@ def read_runs(connection: DatabaseConnection, query: HistoryQuery) -> RunHistory
     Raises NotAsExpected where there is no ledger.
     """
     conditions, parameters = of_runs(query)
-    on_changes, more_parameters = of_changes(query)
+    on_changes, of_change = of_changes(query)
+    on_incident, of_word = of_incident(query)
+    exists = sql.SQL("EXISTS (SELECT FROM reconciler.change c {})")
+    of_this_run = sql.SQL("c.run_id = r.id")
     if on_changes:
-        exists = sql.SQL("EXISTS (SELECT FROM reconciler.change c {})")
-        conditions.append(exists.format(where([sql.SQL("c.run_id = r.id"), *on_changes])))
+        conditions.append(exists.format(where([of_this_run, *on_changes, *on_incident])))
+    elif on_incident:
+        # A run that names the incident counts though it changed nothing: everything may have been held.
+        by_change = exists.format(where([of_this_run, NAMED_BY_CHANGE]))
+        conditions.append(sql.SQL("({} OR {})").format(NAMED_BY_RUN, by_change))
     source = sql.SQL("FROM reconciler.run r {}").format(where(conditions))
     statement = sql.SQL("SELECT {run} {source} ORDER BY r.sequence DESC LIMIT %(limit)s").format(
         run=_RUN, source=source
     )
-    return RunHistory(*_read(connection, query, _run, statement, _number_of(source), parameters | more_parameters))
+    parameters = parameters | of_change | of_word
+    return RunHistory(*_read(connection, query, _run, statement, _number_of(source), parameters))
 
 
 def _read(
@@ -145,7 +173,7 @@ def _read(
 ) -> tuple[tuple[T, ...], int]:
     """What was found, and how many match beyond the limit; these are not counted where all were found."""
     with begin_read_only(connection, doing="reading the history"):
-        _need_ledger(connection)
+        need_ledger(connection)
         rows = connection.execute(statement, {**parameters, "limit": query.limit}).fetchall()
         more = 0
         if len(rows) == query.limit:
@@ -163,8 +191,14 @@ _RUN = sql.SQL(
                r.reason, r.dirty, r.outcome, r.run_url, r.pull_request, r.version, r.scope, r.counts"""
 )
 
+ENTRY = sql.SQL(
+    """c.id::text, c.at, c.table_name, c.key, c.label, c.tenant, c.field, c.before::text, c.after::text, c.finding,
+       c.direction, c.reason, c.waived, c.file, c.line, {}"""
+).format(_RUN)
+"""The columns of a HistoryEntry, of a change `c` and its run `r`."""
 
-def _need_ledger(connection: Connection[Any]) -> None:
+
+def need_ledger(connection: Connection[Any]) -> None:
     """Raise NotAsExpected where there is no ledger that this program can read."""
     found = installed_version(connection)
     if found == VERSION:
@@ -179,7 +213,8 @@ def _need_ledger(connection: Connection[Any]) -> None:
     raise NotAsExpected([Problem(text, None, advice)])
 
 
-def _entry(row: Sequence[Any]) -> HistoryEntry:
+def entry_of(row: Sequence[Any]) -> HistoryEntry:
+    """The entry of a row of the columns ENTRY."""
     identity, at, table, key, label, tenant, field, before, after = row[:9]
     finding, direction, reason, waived, file, line = row[9:15]
     return HistoryEntry(

@@ -18,14 +18,14 @@ from reconciler.errors import UsageProblem
 from reconciler.fields import seconds
 from reconciler.model import RowKey
 
-__all__ = ["Conditions", "HistoryQuery", "of_changes", "of_runs", "parse_since", "where"]
+__all__ = ["Conditions", "HistoryQuery", "of_changes", "of_incident", "of_runs", "parse_since", "where"]
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for; everything given must hold. `limit` is the most that is given back.
 
     `tenant` is the id that audit entries carry, or a row's label. `commit` and `run` are the beginnings of ids. `since`
-    is a moment, or how long ago.
+    is a moment, or how long ago. `incident` is a word that stands in the reason of a change or of its run.
     """
 
     rows: tuple[RowKey, ...] = ()
@@ -35,6 +35,7 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
     commit: str | None = None
     run: str | None = None
     since: datetime | timedelta | None = None
+    incident: str | None = None
     limit: int = 50
 
 
@@ -90,6 +91,29 @@ def of_runs(query: HistoryQuery) -> tuple[Conditions, dict[str, Any]]:
         conditions.append(sql.SQL("r.at >= {}").format(sql.SQL(since)))
         parameters["since"] = query.since
     return conditions, parameters
+
+
+def of_incident(query: HistoryQuery) -> tuple[Conditions, dict[str, Any]]:
+    """The condition that a change, or its run, names the incident, and its parameter. Raises UsageProblem.
+
+    A trailer of the commit (`Incident: INC-142`) that became part of a run's reason is found like any other word of it.
+    """
+    if query.incident is None:
+        return [], {}
+    return [sql.SQL("({} OR {})").format(NAMED_BY_CHANGE, NAMED_BY_RUN)], {"incident": _as_a_word(query.incident)}
+
+
+NAMED_BY_CHANGE = sql.SQL("c.reason ~* %(incident)s")
+NAMED_BY_RUN = sql.SQL("r.reason ~* %(incident)s")
+
+
+def _as_a_word(text: str) -> str:
+    """A regular expression of PostgreSQL's for the text as a word of its own: INC-14 does not stand in INC-142."""
+    word = text.strip()
+    if not word:
+        raise UsageProblem("--incident needs a name, such as INC-142")
+    escaped = "".join(c if c.isalnum() or not c.isascii() else f"\\{c}" for c in word)
+    return f"(^|[^[:alnum:]_]){escaped}($|[^[:alnum:]_])"
 
 
 def _id_prefix(option: str, text: str) -> str:

@@ -26,7 +26,7 @@ from reconciler.state_files import StateFile, file_names, path_of_table, schema_
 from reconciler.state_yaml import StateText
 from reconciler.transaction import begin_read_only
 
-__all__ = ["Import", "ImportRequest", "Layout", "read_state", "write_import"]
+__all__ = ["Import", "ImportRequest", "Layout", "made_by_init", "read_state", "write_import"]
 
 Layout = Literal["one-file", "file-per-row"]
 
@@ -85,7 +85,7 @@ def read_state(
             table = definitions.tables[name]
             relation = relation_of(catalog, table)
             live = LiveRows(connection, table, relation, non_default=request.non_default, expect=request.expect)
-            left_out = _made_by_init(definitions, table) if keys is None else None
+            left_out = made_by_init(definitions, table) if keys is None else None
             rows = live.read(keys, left_out, progress)
             files += _one_file(table, rows) if request.layout == "one-file" else _file_per_row(table, rows, held)
             notices += live.notices()
@@ -127,8 +127,8 @@ def _keys_by_table(definitions: Definitions, scope: Scope) -> dict[str, list[str
     return asked
 
 
-def _made_by_init(definitions: Definitions, table: Table) -> str | None:
-    """The key of the row that `reconcile init` makes for audit entries: it stands for nobody who could be managed."""
+def made_by_init(definitions: Definitions, table: Table) -> str | None:
+    """The key of the row of this table that `reconcile init` makes for audit entries: nobody who could be managed."""
     without = definitions.policy.audit.without_tenant
     if without is None or without.create is None:
         return None

@@ -91,6 +91,22 @@ def read_head(connection: Connection[Any]) -> Head:
     return Head(version, movable_clock, tuple(tables), *last)
 
 
+def settled_commit(connection: Connection[Any]) -> str | None:
+    """The commit of the last run of everything that held nothing back; None where there was none.
+
+    What the commits since then have asked for may still be on its way, and so are the waivers in their messages.
+    """
+    row = connection.execute(
+        """
+        SELECT commit_id FROM reconciler.run
+         WHERE NOT dirty AND scope @> '{"tables": [], "rows": []}' AND jsonb_array_length(scope -> 'tables') = 0
+           AND jsonb_array_length(scope -> 'rows') = 0 AND (counts ->> 'held')::integer = 0
+         ORDER BY sequence DESC LIMIT 1
+        """
+    ).fetchone()
+    return str(row[0]) if row else None
+
+
 def read_released(connection: Connection[Any], tables: Sequence[str]) -> list[Change]:
     """A release for every field that the ledger holds of these tables, which nothing describes any more."""
     found = connection.execute(
@@ -149,7 +165,10 @@ def read_marks(connection: Connection[Any], rows: Sequence[RowKey]) -> dict[Fiel
 
 
 def values_before(connection: Connection[Any], overrides: Mapping[FieldKey, Json]) -> dict[FieldKey, Json]:
-    """For each field, what it was before the last change that made it what `overrides` says; absent where none did."""
+    """For each field, what it was before git last made it what `overrides` says; absent where git never did.
+
+    What a run put back against a hand does not count: before that stood what the hand had written.
+    """
     if not overrides:
         return {}
     fields = list(overrides)
@@ -159,7 +178,7 @@ def values_before(connection: Connection[Any], overrides: Mapping[FieldKey, Json
           FROM unnest(%s::text[], %s::text[], %s::text[], %s::jsonb[]) AS o (table_name, key, field, value)
           JOIN reconciler.change c
             ON c.table_name = o.table_name AND c.key = o.key AND c.field = o.field AND c.after = o.value
-         WHERE c.before IS NOT NULL
+         WHERE c.before IS NOT NULL AND c.finding NOT IN ('reopened', 'drift', 'killed_by_hand')
          ORDER BY c.table_name, c.key, c.field, c.at DESC
         """,
         (

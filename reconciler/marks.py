@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from reconciler.canonical import equal
 from reconciler.diff import entry_digest
+from reconciler.fields import Field, OnASide
 from reconciler.guards import spend_waivers, waivers_of
 from reconciler.model import Action, Change, Direction, FieldKey, Finding, Mark, Missing, Row, Value
 from reconciler.schema import Table
@@ -46,7 +47,7 @@ def marks_after(
     """Only the marks that differ from what is stored.
 
     A run of a dirty work tree leaves what it wrote open, as a hand would: git still has another opinion, and must not
-    win by its next run.
+    win by its next run. What git does not name stays open, too, until somebody commits or releases it.
     """
     after: dict[FieldKey, Mark] = {}
     spoken_of = set()
@@ -54,60 +55,93 @@ def marks_after(
         field = (change.table, change.key, change.field)
         spoken_of.add(field)
         old = marks.get(field, Mark())
-        row = desired.get(change.table, {}).get(change.key)
-        value = row.values.get(change.field) if row is not None else None
-        new = _mark_after(change, old, value, tables, now, doer)
+        new = _mark_after(change, old, _value(desired, field), tables.get(change.table), now, doer)
         if new != old:
             after[field] = new
     for field, old in marks.items():
-        if field not in spoken_of and old.seen_at is not None and doer.glass is None:
+        is_over = old.glass is None or _value(desired, field) is not None
+        if field not in spoken_of and old.seen_at is not None and doer.glass is None and is_over:
             after[field] = _closed(old)
     return after
 
 
+def _value(desired: Mapping[str, Mapping[str, Row]], field: FieldKey) -> Value | None:
+    row = desired.get(field[0], {}).get(field[1])
+    return row.values.get(field[2]) if row is not None else None
+
+
 def _mark_after(
-    change: Change, old: Mark, value: Value | None, tables: Mapping[str, Table], now: datetime, doer: Doer
+    change: Change, old: Mark, value: Value | None, table: Table | None, now: datetime, doer: Doer
 ) -> Mark:
-    if change.action is Action.RELEASE:
-        return _closed(old)
+    field = table.fields.get(change.field) if table is not None else None
+    if field is None or change.action is Action.RELEASE:
+        return _released_by_git(change, old, field)
     if change.action.writes:
-        return _written(change, old, value, now, doer)
+        return _written(change, old, value, field, now, doer)
     if change.finding is Finding.BREAK_GLASS:
-        return _digested(old, value)
-    if change.action is Action.KEEP and change.direction is Direction.KILL:
-        return _seen(change, old, value, now)
-    field = tables[change.table].fields[change.field]
-    is_killed = not isinstance(change.before, Missing) and field.is_killed(change.before)
-    if is_killed and old.killed_at is None:
-        by = BEFORE_MANAGED if change.finding is Finding.ADOPTION else BY_HAND
-        return replace(_closed(old), killed_at=now, killed_by=by, spent=spend_waivers(change, old, value))
-    return old if change.action is Action.HOLD else _closed(old)
+        return _digested(old, value, doer)
+    if change.action is Action.KEEP and (change.direction is Direction.KILL or _moved_to_kill_side(change, field)):
+        return _seen(change, old, value, now, doer)
+    if change.action is Action.RECORD and doer.glass is not None:
+        return old  # the ledger takes nothing from a dirty work tree
+    new = old if change.action is Action.HOLD else _closed(old)
+    if _is_killed_since(change, old, field):
+        by = BEFORE_MANAGED if isinstance(change.base, Missing) else BY_HAND
+        new = replace(new, killed_at=now, killed_by=by)
+    return replace(new, spent=spend_waivers(change, old, value)) if change.action is Action.RECORD else new
 
 
-def _written(change: Change, old: Mark, value: Value | None, now: datetime, doer: Doer) -> Mark:
+def _is_killed_since(change: Change, old: Mark, field: Field) -> bool:
+    """Whether the database has the value on the kill side, and no run has seen that before."""
+    if isinstance(change.before, Missing):
+        return False
+    if isinstance(change.base, Missing):
+        return old.killed_at is None and field.is_killed(change.before)
+    was_seen = old.seen_at is not None and equal(old.seen_value, change.before)
+    return _moved_to_kill_side(change, field) and not was_seen
+
+
+def _moved_to_kill_side(change: Change, field: Field) -> bool:
+    """Whether the database went to the kill side from what was applied last."""
+    if isinstance(change.base, Missing) or isinstance(change.before, Missing):
+        return False
+    return field.direction(change.base, change.before) is Direction.KILL
+
+
+def _released_by_git(change: Change, old: Mark, field: Field | None) -> Mark:
+    """The mark of a field that git no longer names: it outlives that, unless the value is seen on the open side. Should
+    the application kill it from there, that is another kill, first seen when git names the field again.
+    """
+    is_open = isinstance(field, OnASide) and not isinstance(change.before, Missing) and not field.is_killed(change.before)
+    return Mark(spent=old.spent) if is_open else _closed(old)
+
+
+def _written(change: Change, old: Mark, value: Value | None, field: Field, now: datetime, doer: Doer) -> Mark:
     """The mark of a field that this run wrote."""
     after = None if isinstance(change.after, Missing) else change.after
     new = replace(_closed(old), spent=spend_waivers(change, old, value))
     if change.direction is Direction.KILL:
         new = replace(new, killed_at=now, killed_by=doer.killer)
+    elif _is_killed_since(change, old, field):
+        new = replace(new, killed_at=now, killed_by=BEFORE_MANAGED if isinstance(change.base, Missing) else BY_HAND)
     if doer.glass is not None:
         new = replace(new, seen_at=now, seen_value=after, glass=doer.glass)
     return new
 
 
-def _seen(change: Change, old: Mark, value: Value | None, now: datetime) -> Mark:
+def _seen(change: Change, old: Mark, value: Value | None, now: datetime, doer: Doer) -> Mark:
     """The mark of a value that the database has against git's will: when first seen, and git's entry at that time."""
     has = None if isinstance(change.before, Missing) else change.before
     if old.seen_at is not None and equal(old.seen_value, has):
-        return _digested(old, value)
+        return _digested(old, value, doer)
     first = Mark(killed_at=now, killed_by=BY_HAND, seen_at=now, seen_value=has)
     spent = sorted({*old.spent, *waivers_of(value)})
-    return _digested(replace(first, spent=tuple(spent)), value)
+    return _digested(replace(first, spent=tuple(spent)), value, doer)
 
 
-def _digested(mark: Mark, value: Value | None) -> Mark:
-    """The mark with git's entry remembered, where it was not yet."""
-    if mark.seen_entry is not None or value is None:
+def _digested(mark: Mark, value: Value | None, doer: Doer) -> Mark:
+    """The mark with git's entry remembered, where it was not yet. What a dirty work tree says is not git's entry."""
+    if mark.seen_entry is not None or value is None or doer.glass is not None:
         return mark
     return replace(mark, seen_entry=entry_digest(value))
 

@@ -8,37 +8,51 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from psycopg import Connection
 
 from reconciler import __version__
+from reconciler.actual import Seen
 from reconciler.apply import applied_after, create_row, take_lock, update_rows
-from reconciler.blast import TRAILER
 from reconciler.audit import find_actor, row_exists, tenants_of, write_entries
+from reconciler.blast import TRAILER
+from reconciler.catalog import Relation
 from reconciler.checks import run_checks
 from reconciler.connection import DatabaseConnection
 from reconciler.decide import Decision, Inputs, as_seen, decide, locked
-from reconciler.errors import LockNotTaken, NotAsExpected, Problem, Refused, Stale, UsageProblem
+from reconciler.errors import (
+    Failed,
+    LockNotTaken,
+    NotAsExpected,
+    OutcomeUnknown,
+    Problem,
+    Refused,
+    Stale,
+    UsageProblem,
+)
 from reconciler.fit import problems_of_writing, relation_of
 from reconciler.ledger import (
     RunRecord,
-    plan_was_applied,
     record_applied,
     record_changes,
     record_marks,
     record_run,
 )
 from reconciler.lock_holders import who_holds
+from reconciler.lost_answer import Reconnect, was_committed
 from reconciler.marks import Doer, marks_after
 from reconciler.masks import mask_notices
 from reconciler.model import Action, Change, RowKey
 from reconciler.outcome import Outcome
 from reconciler.plan import Notice, Plan, Scope
 from reconciler.project import Progress, Project, read_revision, read_work_tree, refuse_uncommitted, silent
-from reconciler.repository import Ancestry
+from reconciler.schema import Table
+from reconciler.stale import ancestry_problem, refuse_stale
 from reconciler.transaction import begin_read_only, begin_read_write
 
 
@@ -99,7 +113,7 @@ def make_plan(connection: DatabaseConnection, request: Request, project: Project
         results = run_checks(decision.checks_needed, project.definitions.policy.checks, connection)
         decision, masks = _look(connection, project, msgspec.structs.replace(inputs, results=results))
     plan = msgspec.structs.replace(decision.plan, notices=(*decision.plan.notices, *masks))
-    ancestry = _ancestry_problem(project, decision)
+    ancestry = None if request.allow_rewind else ancestry_problem(project, decision)
     return msgspec.structs.replace(plan, refusals=(*plan.refusals, ancestry)) if ancestry else plan
 
 
@@ -111,24 +125,42 @@ def _look(connection: DatabaseConnection, project: Project, inputs: Inputs) -> t
         )
 
 
+class Ending(msgspec.Struct, frozen=True):
+    """What an apply needs to end well, whatever happens to it while it commits.
+
+    `reconnect` makes another connection to the same database; without it, a lost answer to COMMIT stays unknown.
+    `committed` is called at once when the run is known to be in the database, before anything can interrupt: from
+    there on, nobody may say any more that nothing was applied.
+    """
+
+    reconnect: Reconnect | None = None
+    committed: Callable[[], None] = lambda: None
+
+
 def apply(
-    connection: DatabaseConnection, request: Request, project: Project, origin: Origin, reviewed: Plan | None = None
+    connection: DatabaseConnection,
+    request: Request,
+    project: Project,
+    origin: Origin,
+    reviewed: Plan | None = None,
+    ending: Ending = Ending(),  # noqa: B008, a frozen value
 ) -> Outcome:
     """Carry the plan out: all of it in one transaction, or nothing.
 
     `reviewed` is the plan that a person, or a pull request, has seen; if the database asks for another one by now,
-    Stale is raised and nothing is written.
+    Stale is raised and nothing is written. Where the answer to COMMIT is lost, the run is looked up in the ledger; any
+    error but OutcomeUnknown means that nothing was applied, and so does Ctrl-C.
 
     A kill does not wait for health checks. Where a restore needs some, they are made between two transactions, so that
     no row is locked while a server somewhere takes its time to answer.
     """
     inputs = _inputs(connection, request, project)
     try:
-        outcome, needed = _apply_once(connection, request, project, origin, reviewed, inputs)
+        outcome, needed = _apply_once(connection, request, project, origin, reviewed, inputs, ending)
         if outcome is None:
             results = run_checks(needed, project.definitions.policy.checks, connection)
             inputs = msgspec.structs.replace(inputs, results=results)
-            outcome, _ = _apply_once(connection, request, project, origin, reviewed, inputs)
+            outcome, _ = _apply_once(connection, request, project, origin, reviewed, inputs, ending)
     except LockNotTaken as error:
         raise LockNotTaken(f"{error}{who_holds(connection)}") from None
     assert outcome is not None
@@ -142,31 +174,67 @@ def _apply_once(
     origin: Origin,
     reviewed: Plan | None,
     inputs: Inputs,
+    ending: Ending,
 ) -> tuple[Outcome | None, frozenset[str]]:
     """One transaction. It writes nothing, and no Outcome is given, where checks must be made first."""
     started = time.monotonic()
-    with begin_read_write(connection, doing="applying", lock_timeout_ms=request.lock_timeout_ms):
-        take_lock(connection)
-        decision = decide(connection, project, inputs, locked)
-        if decision.checks_needed and not inputs.results:
-            return None, decision.checks_needed
-        _refuse_what_must_not_be(connection, request, project, decision, reviewed)
-        run = _run_record(request, project, origin, decision, reviewed)
-        entries = _write(connection, project, decision, run)
+    outcome = None
+    try:
+        with begin_read_write(connection, doing="applying", lock_timeout_ms=request.lock_timeout_ms):
+            take_lock(connection)
+            decision = decide(connection, project, inputs, _locked_where_writable)
+            if decision.checks_needed and not inputs.results:
+                return None, decision.checks_needed
+            _refuse_what_must_not_be(connection, request, project, decision, reviewed)
+            run = _run_record(request, project, origin, decision, reviewed)
+            outcome = _outcome(request, decision, run, _write(connection, project, decision, run))
+        ending.committed()
+    except OutcomeUnknown as error:
+        if outcome is None:
+            raise Failed(f"{error.cause}: nothing was applied. Run again") from None
+        outcome = _looked_up(outcome, error.cause, request, ending)
+    except KeyboardInterrupt:
+        if outcome is None:
+            raise
+        outcome = _looked_up(outcome, "interrupted while committing", request, ending)
+    return msgspec.structs.replace(outcome, duration_s=time.monotonic() - started), frozenset()
+
+
+def _locked_where_writable(
+    connection: Connection[Any], table: Table, relation: Relation, seen: Sequence[Seen]
+) -> list[Seen]:
+    """`locked`, but for a role that may update nothing: it cannot lock, and is told of all that it lacks instead."""
+    may_lock = any(column.may_update for column in relation.columns.values())
+    return (locked if may_lock else as_seen)(connection, table, relation, seen)
+
+
+def _outcome(request: Request, decision: Decision, run: RunRecord, audit_entries: int) -> Outcome:
+    """What the run did, if it is committed."""
     counts = decision.plan.counts
-    outcome = Outcome(
+    return Outcome(
         run_id=run.id,
         plan=decision.plan,
         applied=counts.changes,
-        audit_entries=entries,
+        audit_entries=audit_entries,
         recorded=counts.recorded,
         released=counts.released,
-        duration_s=time.monotonic() - started,
+        duration_s=0.0,
         dirty=run.dirty,
-        reason=run.reason,
+        reason=request.reason,
         notices=_afterwards(decision),
     )
-    return outcome, frozenset()
+
+
+def _looked_up(outcome: Outcome, cause: str, request: Request, ending: Ending) -> Outcome:
+    """The Outcome of a run whose COMMIT had no answer, once the ledger was asked. Raises Failed if it lacks the run."""
+    run = outcome.run_id
+    if ending.reconnect is None:
+        raise OutcomeUnknown(cause, f"whether run {run} was applied is not known")
+    if not was_committed(ending.reconnect, run, cause, request.lock_timeout_ms):
+        raise Failed(f"{cause}: nothing was applied, the ledger does not have the run. Run again")
+    ending.committed()
+    notice = Notice(f"{cause}; the ledger has run {run}, so all of it was applied")
+    return msgspec.structs.replace(outcome, notices=(*outcome.notices, notice))
 
 
 def _inputs(connection: DatabaseConnection, request: Request, project: Project) -> Inputs:
@@ -196,66 +264,14 @@ def _refuse_what_must_not_be(
     problems = problems_of_writing(project.definitions, decision.desired, decision.catalog)
     if problems:
         raise NotAsExpected(problems)
-    ancestry = _ancestry_problem(project, decision)
+    ancestry = ancestry_problem(project, decision)
     if ancestry is not None and not request.allow_rewind:
         raise Stale(ancestry)
     if decision.plan.refusals:
         raise Refused("\n".join([*decision.plan.refusals, "Nothing was applied."]))
     if reviewed is not None:
-        _refuse_stale(connection, decision, reviewed)
+        refuse_stale(connection, decision.plan, reviewed)
     _need_tenantless_row(connection, project, decision)
-
-
-def _ancestry_problem(project: Project, decision: Decision) -> str | None:
-    """Why this commit must not follow the one that was applied last, None where it may."""
-    applied = decision.head.commit
-    if applied is None or project.repository is None or project.commit is None:
-        return None
-    candidate = project.commit.id
-    ancestry = project.repository.ancestry(applied, candidate)
-    if ancestry in (Ancestry.SAME, Ancestry.DESCENDS):
-        return None
-    known = f"commit {candidate[:12]} does not descend from {applied[:12]}, which was applied last"
-    if ancestry is Ancestry.UNKNOWN and not project.repository.is_shallow:
-        return (
-            f"commit {applied[:12]}, which was applied last, is not in this repository (a force push, or another "
-            f'repository?): whether {candidate[:12]} descends from it cannot be known. Fetch it: '
-            f'{project.repository.deepen_command}; or --allow-rewind --reason "..."'
-        )
-    if ancestry is Ancestry.UNKNOWN:
-        return (
-            f"the history here is too shallow to know whether {candidate[:12]} descends from {applied[:12]}, which was "
-            f"applied last. Deepen it: {project.repository.deepen_command}"
-        )
-    if ancestry is Ancestry.OLDER:
-        known = f"commit {candidate[:12]} is older than {applied[:12]}, which was applied last"
-    return f'{known}. To go back, `git revert` and apply that; or --allow-rewind --reason "..."'
-
-
-def _refuse_stale(connection: DatabaseConnection, decision: Decision, reviewed: Plan) -> None:
-    run = plan_was_applied(connection, reviewed.id)
-    if run is not None:
-        raise Stale(f"this plan was applied already, by run {run}. Make a new one: reconcile --dry-run --plan-out FILE")
-    if reviewed.fingerprint == decision.plan.fingerprint:
-        return
-    moved = _moved(reviewed, decision.plan)
-    raise Stale(
-        f"the plan is stale: since it was made, {moved}. Nothing was applied. Look at a new plan: reconcile --dry-run"
-    )
-
-
-def _moved(reviewed: Plan, now: Plan) -> str:
-    """What differs between two plans, in a few words."""
-    was = {change.sort_key(): change for change in reviewed.changes}
-    different = [
-        "/".join(change.sort_key())
-        for change in now.changes
-        if (old := was.pop(change.sort_key(), None)) is None
-        or (old.before, old.after, old.action) != (change.before, change.after, change.action)
-    ]
-    different += ["/".join(field) for field in was]
-    some = ", ".join(sorted(different)[:3]) + (f" and {len(different) - 3} more" if len(different) > 3 else "")
-    return f"{some} moved" if different else "something moved"
 
 
 def _need_tenantless_row(connection: DatabaseConnection, project: Project, decision: Decision) -> None:

@@ -147,7 +147,7 @@ def plan_document(plan: Plan) -> PlanDocument:
         scope=ScopeDocument(plan.scope.tables, plan.scope.rows),
         counts=CountsDocument(**msgspec.structs.asdict(plan.counts)),
         fingerprint=plan.fingerprint,
-        changes=tuple(map(_change_document, plan.changes)),
+        changes=tuple(map(change_document, plan.changes)),
         notices=tuple(map(notice_document, plan.notices)),
         refusals=plan.refusals,
     )
@@ -234,7 +234,8 @@ def _explicit(value: Any) -> Json | Missing:
     return MISSING if value is UNSET else value
 
 
-def _change_document(change: Change) -> ChangeDocument:
+def change_document(change: Change) -> ChangeDocument:
+    """The change as it stands in a plan's JSON."""
     hold = change.hold
     return ChangeDocument(
         table=change.table,

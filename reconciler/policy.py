@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from reconciler.effects.delivery_policy import DeliveryPolicy, Notification
 from reconciler.fields import Duration, NotAValue, canonical_timestamp
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=63, description="a column, as Postgres spells it")]
@@ -117,12 +118,16 @@ class RedisCheck(_Strict, frozen=True, kw_only=True, tag_field="type", tag="redi
 
 
 class BullmqCheck(_Strict, frozen=True, kw_only=True, tag_field="type", tag="bullmq"):
-    """The BullMQ queues named are not piling up. Each limit is the most that passes; ages are of the oldest job."""
+    """The BullMQ queues named are not piling up. Each limit is the most that passes; ages are of the oldest job.
+
+    Failed jobs stay in their queue for long; `failed_within` counts only those that failed in so long until now.
+    """
 
     queues: Annotated[list[str], msgspec.Meta(min_length=1)]
     waiting: int | None = None
     active: int | None = None
     failed: int | None = None
+    failed_within: Duration | None = None
     delayed: int | None = None
     oldest_waiting: Duration | None = None
     prefix: str = "bull"
@@ -131,7 +136,7 @@ class BullmqCheck(_Strict, frozen=True, kw_only=True, tag_field="type", tag="bul
 
 
 class HttpCheck(_Strict, frozen=True, kw_only=True, tag_field="type", tag="http"):
-    """A URL answers with the status. `$NAME` in a header's value is the environment's, and is never shown."""
+    """A URL answers with the status. `$NAME` in it, and in a header's value, is the environment's, and is never shown."""
 
     url: str
     status: int = 200
@@ -167,6 +172,8 @@ class Policy(_Strict, frozen=True, kw_only=True):
     invariants: list[Invariant] = []
     checks: dict[str, Check] = {}
     expiring_soon: Duration = "24h"
+    delivery: DeliveryPolicy = DeliveryPolicy()
+    notify: list[Notification] = []
 
 
 _Path = tuple[str | int, ...]

@@ -31,6 +31,10 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
 
+Also = Callable[[Sequence[SourceFile], Definitions | None, list[Problem]], None]
+"""Reads what else stands below `schemas/`: called with the files of its folders, and appends what is wrong in them."""
+
+
 class Project(msgspec.Struct, frozen=True):
     """What git asks for. `repository` and `revision` are None where the directory is in no git repository."""
 
@@ -45,7 +49,11 @@ def silent(_what: str, _done: int, _total: int) -> None:
     """The Progress that nobody looks at."""
 
 
-def read_work_tree(directory: Path, progress: Progress = silent) -> Project:
+def leave_alone(_files: Sequence[SourceFile], _definitions: Definitions | None, _problems: list[Problem]) -> None:
+    """The Also of a run from state to rows, which needs nothing else."""
+
+
+def read_work_tree(directory: Path, progress: Progress = silent, also: Also = leave_alone) -> Project:
     """What stands in the work tree, committed or not. Works outside of git, too."""
     problems: list[Problem] = []
     files = files_in_work_tree(directory, FOLDERS, problems)
@@ -53,18 +61,18 @@ def read_work_tree(directory: Path, progress: Progress = silent) -> Project:
         repository = Repository.open(directory)
         commit = repository.commit("HEAD")
     except Refused:  # no repository, or one without a commit: there is nothing to compare the files with
-        return _read(directory, files, problems, None, None, dirty=True, progress=progress)
+        return _read(directory, files, problems, None, None, dirty=True, progress=progress, also=also)
     dirty = bool(repository.uncommitted(FOLDERS))
-    return _read(directory, files, problems, repository, commit, dirty=dirty, progress=progress)
+    return _read(directory, files, problems, repository, commit, dirty=dirty, progress=progress, also=also)
 
 
-def read_revision(directory: Path, revision: str, progress: Progress = silent) -> Project:
+def read_revision(directory: Path, revision: str, progress: Progress = silent, also: Also = leave_alone) -> Project:
     """What a commit holds, without checking it out; the work tree is not looked at."""
     problems: list[Problem] = []
     repository = Repository.open(directory)
     commit = repository.commit(revision)
     files = repository.files_at(commit, FOLDERS, problems)
-    return _read(directory, files, problems, repository, commit, dirty=False, progress=progress)
+    return _read(directory, files, problems, repository, commit, dirty=False, progress=progress, also=also)
 
 
 def refuse_uncommitted(project: Project) -> None:
@@ -88,6 +96,7 @@ def _read(
     *,
     dirty: bool,
     progress: Progress,
+    also: Also,
 ) -> Project:
     if not files and not problems:
         place = f"{directory} holds no state/*.yaml and no schemas/*.yaml"
@@ -95,6 +104,7 @@ def _read(
     schemas = [file for file in files if file.path.startswith(f"{SCHEMAS}/") and file.path.count("/") == 1]
     state = [file for file in files if file.path.startswith(f"{STATE}/")]
     definitions = read_definitions(_documents(schemas, problems, silent), problems)
+    also([file for file in files if file.path.startswith(f"{SCHEMAS}/") and file.path.count("/") > 1], definitions, problems)
     documents = _documents(state, problems, progress)
     if definitions is None:
         # The state cannot be understood without schemas, but what is no YAML at all is said all the same.

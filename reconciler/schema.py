@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from reconciler.effects.compiled import CompiledEffect, compile_effects
+from reconciler.effects.templates import Names
 from reconciler.errors import Problem, nearest
 from reconciler.fields import Field, FieldBase, field_type_names
 from reconciler.invariants import rule_problems
@@ -20,7 +22,7 @@ from reconciler.nodes import Document, Node
 from reconciler.nodes import Mapping as MappingNode
 from reconciler.nodes import Sequence as SequenceNode
 from reconciler.policy import Name, Policy, policy_problems
-from reconciler.scalars import to_json
+from reconciler.scalars import NotStorable, to_json
 
 class TableAudit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How an audit entry of this table finds its tenant, and what it is called.
@@ -56,6 +58,18 @@ class Places:
         self._file = document.path
         self._root = document.root
 
+    def node(self, *path: str | int) -> Node | None:
+        """What stands there, None for nothing."""
+        node: Node | None = self._root
+        for step in path:
+            if isinstance(node, MappingNode):
+                node = node.items.get(str(step))
+            elif isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.items):
+                node = node.items[step]
+            else:
+                return None
+        return node
+
     def of(self, *path: str | int) -> Location:
         """The place of the deepest part of `path` that exists (its key, where it has one)."""
         node: Node | None = self._root
@@ -73,14 +87,24 @@ class Places:
 
 
 class Table:
-    """A table as its schema file defines it: the definition, its typed fields in order of name, and their places."""
+    """A table as its schema file defines it: the definition, its typed fields in order of name, and their places.
 
-    __slots__ = ("definition", "fields", "name", "places", "secret")
+    `effects` has only the fields that have some.
+    """
 
-    def __init__(self, definition: TableDefinition, fields: Mapping[str, Field], places: Places) -> None:
+    __slots__ = ("definition", "effects", "fields", "name", "places", "secret")
+
+    def __init__(
+        self,
+        definition: TableDefinition,
+        fields: Mapping[str, Field],
+        places: Places,
+        effects: Mapping[str, tuple[CompiledEffect, ...]],
+    ) -> None:
         self.name = definition.table
         self.definition = definition
         self.fields: dict[str, Field] = dict(sorted(fields.items()))
+        self.effects = effects
         self.secret = frozenset(definition.secret)
         self.places = places
 
@@ -102,7 +126,10 @@ def read_definitions(documents: Iterable[Document], problems: list[Problem]) -> 
         stem = document.path.rpartition("/")[2].rpartition(".")[0]
         places = Places(document)
         if stem == "policy":
-            policy_document = document
+            if policy_document is not None:
+                message = f"the policy stands here and in {policy_document.path}"
+                problems.append(Problem(message, places.of(), "remove one of the two"))
+            policy_document = policy_document or document
             continue
         table = _read_table(document, places, problems)
         if table is None:
@@ -110,6 +137,9 @@ def read_definitions(documents: Iterable[Document], problems: list[Problem]) -> 
         if table.name != stem:
             where = places.of("table")
             problems.append(Problem(f"the file of table {table.name} must be called {table.name}.yaml", where))
+        elif table.name in tables:
+            message = f"table {table.name} is described here and in {tables[table.name].places.of().file}"
+            problems.append(Problem(message, places.of(), "remove one of the two"))
         tables[table.name] = table
     if policy_document is None:
         hint = "it says where audit entries go; see docs/schemas.md"
@@ -153,7 +183,27 @@ def _read_table(document: Document, places: Places, problems: list[Problem]) -> 
         if field is not None:
             fields[name] = field
     problems.extend(_contradictions(definition, places))
-    return Table(definition, fields, places) if len(problems) == before else None
+    effects = _effects(definition, fields, places, problems)
+    return Table(definition, fields, places, effects) if len(problems) == before else None
+
+
+def _effects(
+    definition: TableDefinition, fields: Mapping[str, Field], places: Places, problems: list[Problem]
+) -> dict[str, tuple[CompiledEffect, ...]]:
+    """The effects of every field that has some; a Problem for all that is wrong in one."""
+    named = {definition.key, definition.label, definition.audit.tenant, *definition.fields}
+    secret = frozenset(definition.secret)
+    names = Names(frozenset(name for name in named if name is not None) - secret, secret)
+    effects = {}
+    for name, field in fields.items():
+        nodes = [places.node("fields", name, "effects", index, "when") for index in range(len(field.effects))]
+        compiled, wrong = compile_effects(field, nodes, names)
+        problems.extend(
+            Problem(message, places.of("fields", name, "effects", *path), hint) for path, message, hint in wrong
+        )
+        if compiled:
+            effects[name] = compiled
+    return effects
 
 
 def _read_field(name: str, body: Any, places: Places, problems: list[Problem]) -> Field | None:
@@ -224,8 +274,8 @@ def _convert(document: Document, kind: type[Any], places: Places, problems: list
     except msgspec.ValidationError as error:
         properties = [field.encode_name for field in msgspec.structs.fields(kind)]
         problems.append(_problem_of(error, places, (), properties))
-    except ValueError as error:
-        problems.append(Problem(str(error), places.of()))
+    except NotStorable as error:
+        problems.append(Problem(str(error), Location(document.path, error.node.line, error.node.column)))
     return None
 
 

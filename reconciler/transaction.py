@@ -16,8 +16,8 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from reconciler.connection import DatabaseConnection
-from reconciler.driver_errors import OutcomeUnknown, ends_connection, translate
-from reconciler.errors import Failed
+from reconciler.driver_errors import ends_connection, translate
+from reconciler.errors import Failed, OutcomeUnknown
 
 __all__ = ["begin_read_only", "begin_read_write"]
 
@@ -88,9 +88,7 @@ def _begin(connection: DatabaseConnection, mode: str, lock_timeout_ms: int, stat
 
 
 def _commit(connection: DatabaseConnection, doing: str) -> None:
-    unknown = OutcomeUnknown(
-        f"the connection to the database was lost while committing ({doing}): whether it was committed is not known"
-    )
+    unknown = OutcomeUnknown(f"the connection to the database was lost while committing ({doing})")
     try:
         status = connection.execute("COMMIT").statusmessage
     except psycopg.Error as error:
@@ -98,7 +96,7 @@ def _commit(connection: DatabaseConnection, doing: str) -> None:
             raise unknown from None
         raise
     except (KeyboardInterrupt, SystemExit):
-        raise OutcomeUnknown(f"interrupted while committing ({doing}): whether it was committed is not known") from None
+        raise OutcomeUnknown(f"interrupted while committing ({doing})") from None
     if status != "COMMIT":
         # The server answers COMMIT of a failed transaction with ROLLBACK, and calls that a success.
         raise Failed(f"an error had been overlooked while {doing}: the database rolled everything back")

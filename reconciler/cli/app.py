@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from reconciler import __version__
-from reconciler.cli.output import say_error
+from reconciler.cli.output import let_go_of_stdout, say_error
 from reconciler.cli.run import run_options, run_reconcile
 from reconciler.errors import Failed, ReconcileError, UsageProblem
 
@@ -21,8 +21,11 @@ COMMANDS = {
     "import": "reconciler.cli.import_rows",
     "init": "reconciler.cli.init",
     "release": "reconciler.cli.release",
+    "runbook": "reconciler.cli.runbook",
     "schema": "reconciler.cli.schema",
     "show": "reconciler.cli.show",
+    "status": "reconciler.cli.status",
+    "triage": "reconciler.cli.triage",
     "unfreeze": "reconciler.cli.unfreeze",
     "validate": "reconciler.cli.validate",
 }
@@ -35,8 +38,11 @@ SHORT_HELP = {
     "import": "Write state/ from the rows of the live database.",
     "init": "Make or upgrade the ledger, and print the grants.",
     "release": "Let git decide again about what was killed or changed outside of it.",
+    "runbook": "Print the runbook: every playbook as a page for people.",
     "schema": "Write the JSON Schemas for editors to schemas/json/.",
     "show": "Display a saved plan.",
+    "status": "Say what is switched off right now, why, and until when.",
+    "triage": "Look at the live system, and say which incident this is and how to stop it.",
     "unfreeze": "End the freezes that `reconcile freeze` began.",
     "validate": "Check state/ and schemas/ without a database.",
 }
@@ -96,7 +102,7 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output is gone (`| head`); what was to be done is done or rolled back.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        let_go_of_stdout()
         return 1
     except (OSError, UnicodeError, RecursionError, MemoryError) as error:
         say_error(Failed(f"{type(error).__name__}: {error}"), arguments)
@@ -113,6 +119,7 @@ def _bug(error: Exception) -> str:
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
         if f"{os.sep}reconciler{os.sep}" in file:
-            where = f"{os.path.basename(file)}:{trace.tb_lineno}"
+            where = f"{file.rpartition(os.sep)[2]}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return f"internal error ({type(error).__name__} at {where}). An open transaction was rolled back. Please report this"
+    kind = type(error).__name__
+    return f"internal error ({kind} at {where}). An open transaction was rolled back. Please report this"

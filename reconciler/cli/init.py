@@ -43,4 +43,4 @@ def command(
         done = initialize(connection, project.definitions)
     for sentence in done.sentences:
         say(sentence)
-    put(grants(project.definitions, done.catalog, plan_role, apply_role))
+    put(grants(project.definitions, project.desired, done.catalog, plan_role, apply_role))

@@ -74,7 +74,7 @@ def project_options(function: F) -> F:
             "--directory",
             "-C",
             type=click.Path(exists=True, file_okay=False, path_type=Path),
-            default=Path("."),
+            default=Path(),
             help="The directory that holds state/ and schemas/. Default: the current one.",
         ),
     )

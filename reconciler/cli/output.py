@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TextIO
 
 from reconciler.errors import ReconcileError
@@ -37,6 +38,11 @@ def put(text: str) -> None:
     sys.stdout.flush()
 
 
+def let_go_of_stdout() -> None:
+    """Send what is still to be written to nowhere: its reader is gone, or its disk is full."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def say_error(error: ReconcileError, arguments: Sequence[str]) -> None:
     """The error in words on stderr; as JSON on stdout as well, where the output was to be JSON."""
     from reconciler.report.text import render_error
@@ -50,9 +56,7 @@ def say_error(error: ReconcileError, arguments: Sequence[str]) -> None:
 
 def _wants_json(arguments: Sequence[str]) -> bool:
     """Asked of the raw arguments, because the error may be that they could not be parsed."""
-    return "--output=json" in arguments or any(
-        one == "--output" and other == "json" for one, other in zip(arguments, arguments[1:], strict=False)
-    )
+    return "--output=json" in arguments or ("--output", "json") in pairwise(arguments)
 
 
 def progress_bar() -> Progress:

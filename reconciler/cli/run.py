@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from reconciler.cli.options import (
     scope_of,
     scope_options,
 )
-from reconciler.cli.output import colour_on, progress_bar, put, say, width_of_terminal
+from reconciler.cli.output import colour_on, let_go_of_stdout, progress_bar, put, say, width_of_terminal
 from reconciler.errors import Failed, InvalidInput, Problem, UsageProblem
 from reconciler.plan import Plan
 from reconciler.report import Format
@@ -145,7 +146,7 @@ def _dry_run(options: dict[str, Any]) -> int:
 
 def _apply(options: dict[str, Any]) -> int:
     from reconciler.origin import origin_of
-    from reconciler.pipeline import apply, make_plan, read_for_apply
+    from reconciler.pipeline import Ending, apply, make_plan, read_for_apply
     from reconciler.report import render_outcome
 
     saved = load_plan(options["plan_file"]) if options["plan_file"] else None
@@ -162,17 +163,27 @@ def _apply(options: dict[str, Any]) -> int:
                 say("Nothing was applied.")
                 return Failed.exit_code
             reviewed = shown
-        outcome = apply(connection, request, project, origin_of(os.environ, project.commit), reviewed)
-    put(
-        render_outcome(
-            options["output"],
-            outcome,
-            now=options["now"] or datetime.now(UTC),
-            colour=colour_on(sys.stdout),
-            width=width_of_terminal(),
-        )
+        ending = Ending(lambda: _connect(options), let_signals_end_the_process)
+        outcome = apply(connection, request, project, origin_of(os.environ, project.commit), reviewed, ending)
+    text = render_outcome(
+        options["output"],
+        outcome,
+        now=options["now"] or datetime.now(UTC),
+        colour=colour_on(sys.stdout),
+        width=width_of_terminal(),
     )
+    try:
+        put(text)
+    except OSError as error:  # a full disk, a reader that is gone: what is done is done, and must not look undone
+        let_go_of_stdout()
+        say(f"Run {outcome.run_id} was applied, but its report could not be written: {error.strerror}")
     return exit_code_of(outcome.plan, dry_run=False) if options["exit_code"] else 0
+
+
+def let_signals_end_the_process() -> None:
+    """For when a run is committed: Ctrl-C and SIGTERM then say nothing, least of all that nothing was applied."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def must_ask(yes: bool) -> bool:

@@ -29,7 +29,7 @@ def command(directory: Path, check: bool) -> None:
     extra = [file.name for file in sorted(folder.glob("*.state.schema.json")) if file.name not in wanted]
     if check:
         problems = [Problem(f"schemas/json/{name} is out of date", None, "run `reconcile schema`") for name in stale]
-        problems += [Problem(f"schemas/json/{name} belongs to no table", None, "run `reconcile schema`") for name in extra]
+        problems += [Problem(f"schemas/json/{name} belongs to no table", None, "`reconcile schema`") for name in extra]
         if problems:
             raise InvalidInput(problems)
         put(f"{len(wanted)} files in schemas/json are up to date.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -19,16 +20,31 @@ def command(directory: Path, revision: str | None, output: str) -> None:
 
     Needs no secret. Ends with 3 if anything is wrong.
     """
+    from reconciler.errors import Problem
+    from reconciler.playbook import Playbook
     from reconciler.project import read_revision, read_work_tree
+    from reconciler.runbook.playbooks import read_playbook_files
+    from reconciler.schema import Definitions
+    from reconciler.sources import SourceFile
+
+    playbooks: dict[str, Playbook] = {}
+
+    def also(files: Sequence[SourceFile], definitions: Definitions | None, problems: list[Problem]) -> None:
+        playbooks.update(read_playbook_files(files, definitions, problems))
 
     progress = progress_bar()
-    project = read_revision(directory, revision, progress) if revision else read_work_tree(directory, progress)
+    if revision:
+        project = read_revision(directory, revision, progress, also)
+    else:
+        project = read_work_tree(directory, progress, also)
     rows = sum(len(of_table) for of_table in project.desired.values())
     fields = sum(len(row.values) for of_table in project.desired.values() for row in of_table.values())
     tables = len(project.definitions.tables)
     if output == "json":
         import json
 
-        put(json.dumps({"format_version": 1, "valid": True, "tables": tables, "rows": rows, "fields": fields}))
+        counts = {"tables": tables, "rows": rows, "fields": fields, "playbooks": len(playbooks)}
+        put(json.dumps({"format_version": 1, "valid": True, **counts}))
         return
-    put(f"Valid: {rows} rows with {fields} managed fields; schemas for {tables} tables.")
+    runbook = f"; {len(playbooks)} playbooks" if playbooks else ""
+    put(f"Valid: {rows} rows with {fields} managed fields; schemas for {tables} tables{runbook}.")

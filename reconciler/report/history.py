@@ -18,12 +18,25 @@ from reconciler.plan_json import encode_document
 from reconciler.report import words
 from reconciler.report.terminal import Ink, Piece, pack
 
-__all__ = ["FORMAT_VERSION", "render_history", "render_history_json", "render_runs", "render_runs_json"]
+__all__ = [
+    "FORMAT_VERSION",
+    "INDENT",
+    "ChangeDocument",
+    "change_document",
+    "change_lines",
+    "head_lines",
+    "more_lines",
+    "render_history",
+    "render_history_json",
+    "render_runs",
+    "render_runs_json",
+    "second",
+]
 
 FORMAT_VERSION = 1
 
 _VALUE = 60
-_INDENT = 4
+INDENT = 4
 _WORDS = {Direction.KILL: "KILL", Direction.RESTORE: "RESTORE", Direction.NEUTRAL: ""}
 _STYLES = {Direction.KILL: "kill", Direction.RESTORE: "restore", Direction.NEUTRAL: ""}
 
@@ -35,8 +48,8 @@ def render_history(history: History, *, colour: bool, width: int) -> str:
         return "No such change: the ledger has nothing that matches.\n"
     lines: list[str] = []
     for entry in history.entries:
-        lines += _change_lines(entry, ink, width)
-    return "\n".join([*lines, *_more(history.more, "change", "changes")]) + "\n"
+        lines += change_lines(entry, ink, width)
+    return "\n".join([*lines, *more_lines(history.more, "change", "changes")]) + "\n"
 
 
 def render_runs(history: RunHistory, *, colour: bool, width: int) -> str:
@@ -47,19 +60,20 @@ def render_runs(history: RunHistory, *, colour: bool, width: int) -> str:
     lines: list[str] = []
     for run in history.runs:
         did = words.plural(run.counts.get("changes", 0), "change")
-        head = [Piece(_second(run.at)), Piece(f"run {run.id}", "strong"), Piece(f"{words.visible(run.outcome)}, {did}")]
-        lines += _head([*head, *_counted(run)], ink, width)
-        lines += pack([*_reason(run.reason), *_who(run)], ink, width, _INDENT)
-    return "\n".join([*lines, *_more(history.more, "run", "runs")]) + "\n"
+        head = [Piece(second(run.at)), Piece(f"run {run.id}", "strong"), Piece(f"{words.visible(run.outcome)}, {did}")]
+        lines += head_lines([*head, *_counted(run)], ink, width)
+        lines += pack([*_reason(run.reason), *_who(run)], ink, width, INDENT)
+    return "\n".join([*lines, *more_lines(history.more, "run", "runs")]) + "\n"
 
 
-def _change_lines(entry: HistoryEntry, ink: Ink, width: int) -> list[str]:
+def change_lines(entry: HistoryEntry, ink: Ink, width: int) -> list[str]:
+    """What happened to which row, and whose doing it was."""
     key = words.shorten(words.visible(entry.key), 100)
     label = [Piece(words.shorten(words.visible(entry.label), 60), "strong")] if entry.label is not None else []
     before, after = words.literal_pair(entry.before, entry.after, _VALUE)
     was = "(no row)" if isinstance(entry.before, Missing) else before
     head = [
-        Piece(_second(entry.at)),
+        Piece(second(entry.at)),
         *label,
         Piece(f"{words.shorten(words.visible(entry.table), 80)}/{key}"),
         Piece(words.shorten(words.visible(entry.field), 64), "strong"),
@@ -70,16 +84,16 @@ def _change_lines(entry: HistoryEntry, ink: Ink, width: int) -> list[str]:
     if entry.file is not None:
         line = f":{entry.line}" if entry.line is not None else ""
         about.append(Piece(f"{words.visible(entry.file)}{line}", "place"))
-    return [*_head(head, ink, width), *pack(about, ink, width, _INDENT)]
+    return [*head_lines(head, ink, width), *pack(about, ink, width, INDENT)]
 
 
-def _head(pieces: Sequence[Piece], ink: Ink, width: int) -> list[str]:
+def head_lines(pieces: Sequence[Piece], ink: Ink, width: int) -> list[str]:
     """The line that begins an entry; where it must go on, it does so further in."""
-    first, *rest = pack(pieces, ink, width, _INDENT // 2)
+    first, *rest = pack(pieces, ink, width, INDENT // 2)
     return [first.lstrip(" "), *rest]
 
 
-def _second(at: str) -> str:
+def second(at: str) -> str:
     """An RFC 3339 time without the fraction of its second."""
     return at.partition(".")[0].removesuffix("Z") + "Z"
 
@@ -111,7 +125,8 @@ def _counted(run: RunEntry) -> Iterator[Piece]:
             yield Piece(f"{run.counts[name]:,} {name}", "faint")
 
 
-def _more(more: int, noun: str, several: str) -> list[str]:
+def more_lines(more: int, noun: str, several: str) -> list[str]:
+    """How many match beyond those listed; nothing where there are none."""
     if not more:
         return []
     least = "at least " if more >= COUNTED else ""
@@ -179,7 +194,7 @@ class RunsDocument(msgspec.Struct, frozen=True):
 
 def render_history_json(history: History) -> str:
     """The changes as JSON."""
-    changes = tuple(map(_change_document, history.entries))
+    changes = tuple(map(change_document, history.entries))
     return encode_document(HistoryDocument(FORMAT_VERSION, history.more, changes)).decode()
 
 
@@ -188,7 +203,8 @@ def render_runs_json(history: RunHistory) -> str:
     return encode_document(RunsDocument(FORMAT_VERSION, history.more, tuple(map(_run_document, history.runs)))).decode()
 
 
-def _change_document(entry: HistoryEntry) -> ChangeDocument:
+def change_document(entry: HistoryEntry) -> ChangeDocument:
+    """The change as it stands in JSON."""
     return ChangeDocument(
         id=entry.id,
         at=entry.at,

@@ -21,8 +21,7 @@ import pytest
 
 from reconciler.connection import DatabaseConnection, open_database
 from reconciler.database_url import parse_database_url, read_environment
-from reconciler.driver_errors import ConnectionLost
-from reconciler.errors import Unreachable
+from reconciler.errors import ConnectionLost, Unreachable
 from reconciler.transaction import begin_read_only, begin_read_write
 from tests.support.postgres import Database, with_database
 

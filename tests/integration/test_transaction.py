@@ -16,8 +16,7 @@ import pytest
 
 from reconciler.connection import DatabaseConnection, open_database
 from reconciler.database_url import parse_database_url
-from reconciler.driver_errors import ConnectionLost, OutcomeUnknown
-from reconciler.errors import Failed, LockNotTaken, NotAsExpected, ReconcileError
+from reconciler.errors import ConnectionLost, Failed, LockNotTaken, NotAsExpected, OutcomeUnknown, ReconcileError
 from reconciler.transaction import begin_read_only, begin_read_write
 from tests.support.postgres import Database
 from tests.support.proxy import FaultyLine

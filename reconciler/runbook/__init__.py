@@ -1,0 +1,1 @@
+"""The runbook, executable: playbooks as data, and what `reconcile` does with one."""

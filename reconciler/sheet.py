@@ -1,0 +1,166 @@
+"""The text of one file, and how pieces of it are cut out, put in and moved without touching a byte beside them.
+
+Takes the text with its Spans; gives Replacements, which `splice` carries out together. It knows lines and brackets, and
+nothing of what a row or a reason is: that is `rewrite`'s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from reconciler.errors import Failed
+from reconciler.spans import Entry, FileSpans, Span
+
+__all__ = ["Replacement", "Sheet", "overlap", "splice"]
+
+_BREAK = re.compile(r"\r\n|\r|\n")
+_REST_OF_LINE = re.compile(r"[ \t]*(,?)[ \t]*(#[^\r\n]*)?(?=[\r\n])")
+_COMMA = re.compile(r"[ \t\r\n]*,[ \t]*")
+_BLANK_LINE = re.compile(r"[ \t]*(\r\n|\r|\n)")
+
+
+class Replacement(msgspec.Struct, frozen=True):
+    """`text` for what stands from `start` to `end`. `moves`: what is cut out here is put in elsewhere."""
+
+    start: int
+    end: int
+    text: str
+    moves: bool = False
+
+
+def overlap(replacements: Iterable[Replacement]) -> bool:
+    """Whether two of them speak of the same characters."""
+    end = 0
+    for one in _in_order(replacements):
+        if one.start < end:
+            return True
+        end = one.end
+    return False
+
+
+def splice(text: str, replacements: Iterable[Replacement]) -> str:
+    """The text after all of them; what is inserted at one place comes in the order in which it was given."""
+    pieces: list[str] = []
+    at = 0
+    for one in _in_order(replacements):
+        pieces += [text[at : one.start], one.text]
+        at = one.end
+    return "".join([*pieces, text[at:]])
+
+
+def _in_order(replacements: Iterable[Replacement]) -> list[Replacement]:
+    return sorted(replacements, key=lambda one: (one.start, one.end))
+
+
+class Sheet:
+    """A file's text. `newline` is what its first line ends with; `step` how much deeper a row's fields stand."""
+
+    def __init__(self, text: str, spans: FileSpans) -> None:
+        self.text = text
+        self.spans = spans
+        first = _BREAK.search(text)
+        self.newline = first[0] if first else "\n"
+        self.step = 2
+        root = spans.root
+        if root is not None and root.is_block and root.entries:
+            row = root.entries[0].value
+            if row.is_block and row.entries:
+                self.step = max(1, self.column(row.body) - self.column(root.body))
+
+    # Lines
+
+    def line_start(self, position: int) -> int:
+        """Where the line of a position begins."""
+        return max(self.text.rfind("\n", 0, position), self.text.rfind("\r", 0, position)) + 1
+
+    def next_line(self, position: int) -> int:
+        """Where the line after the position's begins; the end of the text where there is none."""
+        found = _BREAK.search(self.text, position)
+        return found.end() if found else len(self.text)
+
+    def column(self, position: int) -> int:
+        """Characters before the position in its line."""
+        return position - self.line_start(position)
+
+    def begins_line(self, position: int) -> bool:
+        """Whether the text before the position ends in a line break, or is empty."""
+        return position == 0 or self.text[position - 1] in "\r\n"
+
+    def lines_at(self, position: int, lines: Sequence[str]) -> Replacement:
+        """New lines before the line that begins there; at the end of a text without a last line break, after it."""
+        body = self.newline.join(lines)
+        text = body + self.newline if self.begins_line(position) else self.newline + body
+        return Replacement(position, position, text)
+
+    def lines_below(self, position: int, lines: Sequence[str]) -> Replacement:
+        """New lines below the one that the position is in (or has just ended)."""
+        return self.lines_at(position if self.begins_line(position) else self.next_line(position), lines)
+
+    def without_lines(self, start: int, last: int, *, moves: bool = False) -> Replacement:
+        """The lines from that of `start` to that of `last` (or that has just ended there), cut out whole."""
+        begin = self.line_start(start)
+        end = last if self.begins_line(last) else self.next_line(last)
+        if end == len(self.text) and not self.begins_line(end):
+            # The file has no line break at its end, and shall have none after.
+            begin -= len(self._break_before(begin))
+        return Replacement(begin, end, "", moves)
+
+    def _break_before(self, position: int) -> str:
+        if self.text[max(0, position - 2) : position] == "\r\n":
+            return "\r\n"
+        return self.text[max(0, position - 1) : position]
+
+    # Entries of a block mapping
+
+    def out_of_block(self, entry: Entry) -> Replacement:
+        """The entry's lines cut out, with the comments between and behind them, and none of those above."""
+        begin = self.line_start(entry.key_start)
+        if self.text[begin : entry.key_start].strip(" ") not in ("", "?"):
+            raise Failed("it does not begin on a line of its own")
+        return self.without_lines(entry.key_start, entry.after)
+
+    def row_out_of_block(self, entry: Entry) -> Replacement:
+        """As `out_of_block`, and one of the blank lines that would otherwise meet."""
+        cut = self.out_of_block(entry)
+        above = self.line_start(cut.start - 1) if cut.start else 0
+        if not cut.start or not _BLANK_LINE.fullmatch(self.text, above, cut.start):
+            return cut
+        if cut.end == len(self.text):
+            return Replacement(above, cut.end, "")
+        below = _BLANK_LINE.match(self.text, cut.end)
+        return Replacement(cut.start, below.end(), "") if below else cut
+
+    # Entries of a flow mapping
+
+    def out_of_flow(self, span: Span, first: int, last: int) -> Replacement:
+        """The entries cut out with a comma, and with their lines where they have their own."""
+        start = span.entries[first].key_start
+        end = span.entries[last].end
+        if _REST_OF_LINE.match(self.text, end) and self._is_first_on_its_line(span, span.entries[first]):
+            return Replacement(self.line_start(start), self.next_line(end), "")
+        comma = _COMMA.match(self.text, end)
+        if comma:
+            return Replacement(start, comma.end(), "")
+        before = span.entries[first - 1].end if first else start
+        return Replacement(start if "#" in self.text[before:start] else before, end, "")
+
+    def into_flow(self, span: Span, after: Entry | None, pairs: Sequence[str]) -> list[Replacement]:
+        """Pairs behind an entry; None is the opening bracket of an empty mapping."""
+        if after is None:
+            return [Replacement(span.body + 1, span.body + 1, ", ".join(pairs))]
+        end = after.end
+        rest = _REST_OF_LINE.match(self.text, end)
+        if rest is None or not self._is_first_on_its_line(span, after):
+            space = " " if self.text[end - 1] == ":" else ""
+            return [Replacement(end, end, space + ", " + ", ".join(pairs))]
+        indent = self.text[self.line_start(after.key_start) : after.key_start]
+        lines = [f"{indent}{pair}," for pair in pairs[:-1]] + [f"{indent}{pairs[-1]}{rest[1]}"]
+        comma = [] if rest[1] else [Replacement(end, end, ",")]
+        return [*comma, self.lines_below(end, lines)]
+
+    def _is_first_on_its_line(self, span: Span, entry: Entry) -> bool:
+        begin = self.line_start(entry.key_start)
+        return begin > span.body and not self.text[begin : entry.key_start].strip(" \t")

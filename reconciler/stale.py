@@ -1,0 +1,67 @@
+"""What must not be applied any more: a commit older than the one applied last, a plan that rows have moved from.
+
+Takes the Project and the Decision made from it, or two Plans; gives the reason in words, or raises Stale.
+"""
+
+from __future__ import annotations
+
+from reconciler.connection import DatabaseConnection
+from reconciler.decide import Decision
+from reconciler.errors import Stale
+from reconciler.ledger import plan_was_applied
+from reconciler.plan import Plan
+from reconciler.project import Project
+from reconciler.repository import Ancestry
+
+
+def ancestry_problem(project: Project, decision: Decision) -> str | None:
+    """Why this commit must not follow the one that was applied last, None where it may."""
+    applied = decision.head.commit
+    if applied is None or project.repository is None or project.commit is None:
+        return None
+    candidate = project.commit.id
+    ancestry = project.repository.ancestry(applied, candidate)
+    if ancestry in (Ancestry.SAME, Ancestry.DESCENDS):
+        return None
+    known = f"commit {candidate[:12]} does not descend from {applied[:12]}, which was applied last"
+    if ancestry is Ancestry.UNKNOWN and not project.repository.is_shallow:
+        return (
+            f"commit {applied[:12]}, which was applied last, is not in this repository (a force push, or another "
+            f'repository?): whether {candidate[:12]} descends from it cannot be known. Fetch it: '
+            f'{project.repository.deepen_command}; or --allow-rewind --reason "..."'
+        )
+    if ancestry is Ancestry.UNKNOWN:
+        return (
+            f"the history here is too shallow to know whether {candidate[:12]} descends from {applied[:12]}, which was "
+            f"applied last. Deepen it: {project.repository.deepen_command}"
+        )
+    if ancestry is Ancestry.OLDER:
+        known = f"commit {candidate[:12]} is older than {applied[:12]}, which was applied last"
+    return f'{known}. To go back, `git revert` and apply that; or --allow-rewind --reason "..."'
+
+
+def refuse_stale(connection: DatabaseConnection, plan: Plan, reviewed: Plan) -> None:
+    """Raise Stale where `reviewed` was applied already, or is another plan than `plan`, which was made just now."""
+    run = plan_was_applied(connection, reviewed.id)
+    if run is not None:
+        raise Stale(f"this plan was applied already, by run {run}. Make a new one: reconcile --dry-run --plan-out FILE")
+    if reviewed.fingerprint == plan.fingerprint:
+        return
+    moved = _moved(reviewed, plan)
+    raise Stale(
+        f"the plan is stale: since it was made, {moved}. Nothing was applied. Look at a new plan: reconcile --dry-run"
+    )
+
+
+def _moved(reviewed: Plan, now: Plan) -> str:
+    """What differs between two plans, in a few words."""
+    was = {change.sort_key(): change for change in reviewed.changes}
+    different = [
+        "/".join(change.sort_key())
+        for change in now.changes
+        if (old := was.pop(change.sort_key(), None)) is None
+        or (old.before, old.after, old.action) != (change.before, change.after, change.action)
+    ]
+    different += ["/".join(field) for field in was]
+    some = ", ".join(sorted(different)[:3]) + (f" and {len(different) - 3} more" if len(different) > 3 else "")
+    return f"{some} moved" if different else "something moved"
