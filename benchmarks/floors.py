@@ -1,7 +1,7 @@
 """The floors: psql scripts that do the same by hand, as well as somebody who knows Postgres would write them.
 
 Gives SQL and psql's arguments. Nothing here is slowed down: the desired values lie in a file that COPY can take, the
-temporary table is analyzed where that pays, every step is one set-based statement, all of it one transaction. A script
+temporary tables are analyzed where that pays, every step is one set-based statement, all of it one transaction. A script
 that changes rows writes the same rows with the same content as an apply of the tool: the tenants, an audit entry for
 each field, the run, the change and the managed row of the ledger.
 """
@@ -18,8 +18,8 @@ CREATE TEMPORARY TABLE desired (
     "aiDailyLimit" integer NOT NULL, "aiMonthlyLimit" integer NOT NULL, status "TenantStatus" NOT NULL
 ) ON COMMIT DROP;
 \\copy desired FROM '{rows}'
-ANALYZE desired;
 """
+# Not analyzed: the planner knows the size of a new table, the plans are the same, and ANALYZE takes 60 ms of 140.
 
 _DIFFERS = """
        (t."isWhatsappEnabled", t."isAiEnabled", t."aiDailyLimit", t."aiMonthlyLimit", t.status)

@@ -1,6 +1,7 @@
 """The health checks that ask Postgres: its latency, and a query of the policy.
 
-Takes a check's declaration and a connection outside of a transaction; gives what it saw. READ ONLY.
+Takes a check's declaration and a connection outside of a transaction; gives what it saw. READ ONLY. Driver errors leave
+translated (see `transaction`).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import time
 
 from reconciler.connection import DatabaseConnection
+from reconciler.errors import ReconcileError
 from reconciler.fields import seconds
 from reconciler.guards import CheckResult
 from reconciler.policy import PostgresCheck, SqlCheck
@@ -16,10 +18,13 @@ from reconciler.transaction import begin_read_only
 
 def check_postgres(check: PostgresCheck, connection: DatabaseConnection) -> CheckResult:
     """The best of three trivial queries must answer in less than `latency_below` milliseconds."""
-    with begin_read_only(
-        connection, doing="checking the latency", statement_timeout_ms=seconds(check.timeout) * 1000
-    ):
-        took = min(_one_round_trip_ms(connection) for _ in range(3))
+    try:
+        with begin_read_only(
+            connection, doing="checking the latency", statement_timeout_ms=seconds(check.timeout) * 1000
+        ):
+            took = min(_one_round_trip_ms(connection) for _ in range(3))
+    except ReconcileError as error:
+        return CheckResult(False, f"no answer: {str(error).splitlines()[0]}")
     return CheckResult(took < check.latency_below, f"answers in {took:.1f} ms (limit {check.latency_below} ms)")
 
 
@@ -34,7 +39,8 @@ def check_sql(check: SqlCheck, connection: DatabaseConnection) -> CheckResult:
     with begin_read_only(
         connection, doing="making a check of the policy", statement_timeout_ms=seconds(check.timeout) * 1000
     ):
-        row = connection.execute(check.query.encode()).fetchone()
+        # In binary it is sent by the protocol that takes one statement only, so none can end the transaction.
+        row = connection.execute(check.query.encode(), binary=True).fetchone()
     if row is None:
         return CheckResult(False, "the query returned no row")
     return CheckResult(row[0] is True, "true" if row[0] is True else f"the query returned {str(row[0])[:60]}, not true")

@@ -1,17 +1,17 @@
 """The health checks that ask Redis: whether it answers and has room, and whether BullMQ's queues pile up.
 
-Takes the declaration and the environment; gives what it saw. A BullMQ queue is read as its keys lie in Redis
-(https://docs.bullmq.io, versions 5 and 6): a list of what waits, one of what a paused queue keeps back, sorted sets of
-what is prioritized, delayed and failed (scored by when they failed), and a hash for each job, whose `timestamp` is in
-milliseconds, like that score.
+Takes the declaration and the environment; gives what it saw, and never anything of the URL's password. How a queue lies
+in Redis is known to `bullmq_queues`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+from reconciler.bullmq_queues import Queue, read_queues
 from reconciler.fields import seconds
 from reconciler.guards import CheckResult
 from reconciler.policy import BullmqCheck, RedisCheck, share_of
@@ -19,18 +19,19 @@ from reconciler.policy import BullmqCheck, RedisCheck, share_of
 
 def check_redis(check: RedisCheck, environment: Mapping[str, str]) -> CheckResult:
     """PING is answered, and less than `memory_below` of maxmemory is used."""
-    import redis
+    return _with_client(check, environment, lambda client: _room(check, client))
 
-    try:
-        with _client(check.url_variable, environment, seconds(check.timeout)) as client:
-            started = time.perf_counter()
-            client.ping()
-            took = (time.perf_counter() - started) * 1000
-            memory = client.info("memory")
-    except redis.AuthenticationError:  # a kind of ConnectionError, but Redis is there: the address is wrong
-        raise
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        return CheckResult(False, f"no answer: {str(error).splitlines()[0]}")
+
+def check_bullmq(check: BullmqCheck, environment: Mapping[str, str]) -> CheckResult:
+    """Each queue exists, and has no more jobs in each state than its limit."""
+    return _with_client(check, environment, lambda client: _backlog(check, client))
+
+
+def _room(check: RedisCheck, client: Any) -> CheckResult:
+    started = time.perf_counter()
+    client.ping()
+    took = (time.perf_counter() - started) * 1000
+    memory = client.info("memory")
     used, limit = int(memory.get("used_memory", 0)), int(memory.get("maxmemory", 0))
     saw = f"PING in {took:.1f} ms, {used / 1e6:.0f} MB used"
     if check.memory_below is None:
@@ -43,52 +44,75 @@ def check_redis(check: RedisCheck, environment: Mapping[str, str]) -> CheckResul
     )
 
 
-def check_bullmq(check: BullmqCheck, environment: Mapping[str, str]) -> CheckResult:
-    """Each queue has no more jobs in each state than its limit; one trip to Redis for all, one more for ages."""
-    within = check.failed_within
-    failed_since = f"{1000 * (time.time() - seconds(within)):.0f}" if within else "-inf"
-    with _client(check.url_variable, environment, seconds(check.timeout)) as client:
-        with client.pipeline(transaction=False) as pipe:
-            for queue in check.queues:
-                key = f"{check.prefix}:{queue}"
-                pipe.llen(f"{key}:wait").llen(f"{key}:paused").zcard(f"{key}:prioritized").llen(f"{key}:active")
-                pipe.zcount(f"{key}:failed", failed_since, "+inf").zcard(f"{key}:delayed").lindex(f"{key}:wait", -1)
-                pipe.lindex(f"{key}:paused", -1).hget(f"{key}:meta", "paused")
-            answers = pipe.execute()
-        states = {queue: answers[index * 9 : index * 9 + 9] for index, queue in enumerate(check.queues)}
-        ages = {queue: _oldest_age_s(client, check, queue, state) for queue, state in states.items()}
-    passed, saw = True, []
-    for queue, (wait, paused, prioritized, active, failed, delayed, *_, is_paused) in states.items():
-        counts = {"waiting": wait + paused + prioritized, "active": active, "failed": failed, "delayed": delayed}
-        over = [name for name, count in counts.items() if (most := getattr(check, name)) is not None and count > most]
-        text = ", ".join(f"{count} {name}" for name, count in counts.items())
-        text = text.replace(" failed", f" failed in {within}") if within else text
-        age = ages[queue]
-        if age is not None:
-            text += f", the oldest for {age:.0f} s"
-            if check.oldest_waiting is not None and age > seconds(check.oldest_waiting):
-                over.append(f"oldest waiting (limit {check.oldest_waiting})")
-        limits = [f"{name} (limit {getattr(check, name)})" if name in counts else name for name in over]
-        saw.append(f"{queue} has {text}{', is paused' if is_paused else ''}" + (f"; too many: {', '.join(limits)}" if over else ""))
-        passed = passed and not over
-    return CheckResult(passed, "; ".join(saw))
+def _backlog(check: BullmqCheck, client: Any) -> CheckResult:
+    within = seconds(check.failed_within) if check.failed_within else None
+    queues = read_queues(client, check.queues, check.prefix, within)
+    found = [_judged(check, queue) for queue in queues]
+    saw = "; ".join(saw for _, saw in found)
+    # A queue that does not exist has not passed; but that alone is not knowing, rather than knowing that jobs pile up.
+    made = any(queue.exists and not passed for queue, (passed, _) in zip(queues, found, strict=True))
+    return CheckResult(all(passed for passed, _ in found), saw, made or all(queue.exists for queue in queues))
 
 
-def _oldest_age_s(client: Any, check: BullmqCheck, queue: str, state: list[Any]) -> float | None:
-    """How long the oldest waiting job has waited, in seconds. New jobs are pushed on the left."""
-    oldest = state[6] or state[7]
-    if oldest is None:
-        return None
-    stamp = client.hget(f"{check.prefix}:{queue}:{oldest.decode()}", "timestamp")
-    return max(0.0, time.time() - int(stamp) / 1000) if stamp else None
+def _judged(check: BullmqCheck, queue: Queue) -> tuple[bool, str]:
+    """Whether the queue is within the limits, and what it has, in words."""
+    if not queue.exists:
+        # A misspelt name would pass for ever, for nothing waits there.
+        return False, f"{queue.name}: Redis has no such queue (prefix {check.prefix})"
+    counts = {
+        "waiting": queue.waiting, "active": queue.active, "failed": queue.failed, "delayed": queue.delayed,
+    }  # fmt: skip
+    over = [
+        f"{state} (limit {most})"
+        for state, number in counts.items()
+        if (most := getattr(check, state)) is not None and number > most
+    ]
+    said = {state: f"{number} {state}" for state, number in counts.items()}
+    said["failed"] += f" in {check.failed_within}" if check.failed_within else ""
+    text = f"{queue.name} has {', '.join(said.values())}"
+    if queue.oldest_s is not None:
+        text += f", the oldest for {queue.oldest_s:.0f} s"
+        if check.oldest_waiting is not None and queue.oldest_s > seconds(check.oldest_waiting):
+            over.append(f"oldest waiting (limit {check.oldest_waiting})")
+    text += ", is paused" if queue.is_paused else ""
+    return not over, text + (f"; too much: {', '.join(over)}" if over else "")
 
 
-def _client(variable: str, environment: Mapping[str, str], timeout_s: int) -> Any:
+def _with_client(
+    check: RedisCheck | BullmqCheck, environment: Mapping[str, str], ask: Callable[[Any], CheckResult]
+) -> CheckResult:
     import redis
 
-    url = environment.get(variable)
+    url = environment.get(check.url_variable)
     if not url:
-        raise LookupError(f"{variable} is not set")
-    return redis.Redis.from_url(
-        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=None, health_check_interval=0
-    )
+        return _not_made(f"{check.url_variable} is not set")
+    timeout = seconds(check.timeout)
+    try:
+        client = redis.Redis.from_url(
+            url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=None, health_check_interval=0
+        )
+    except (TypeError, ValueError):  # whose text quotes what it could not read: often a piece of the password
+        return _not_made(f"{check.url_variable} is no URL of Redis (a password's special characters are written %40)")
+    try:
+        with client:
+            return ask(client)
+    except redis.AuthenticationError as error:  # a ConnectionError, but Redis is there: the address is wrong
+        return _not_made(_without_secrets(str(error), url))
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        # For `redis` this is what it looks for; of a queue, nothing was seen.
+        saw_it = isinstance(check, RedisCheck)
+        return CheckResult(False, f"no answer: {_without_secrets(str(error), url)}", made=saw_it)
+    except redis.RedisError as error:
+        return _not_made(_without_secrets(str(error), url))
+
+
+def _not_made(why: str) -> CheckResult:
+    return CheckResult(False, f"could not be made: {why}", made=False)
+
+
+def _without_secrets(text: str, url: str) -> str:
+    """The first line of an error, without the URL and its password, should a library ever quote them."""
+    password = urlsplit(url).password or ""
+    for secret in (url, password, unquote(password)):
+        text = text.replace(secret, "***") if secret else text
+    return (text.splitlines() or [""])[0]

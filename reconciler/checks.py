@@ -1,18 +1,21 @@
 """Health checks: is it safe to switch something on again? Made only when a restore needs them.
 
 Takes the names needed and their declarations in the policy; gives what each of them saw. All are made at once, each with
-its own deadline; a check that cannot be made counts as not passed, and says why. Libraries are imported by the check that
-uses them.
+its own deadline, which nothing that a server or a resolver does can move; a check that cannot be made counts as not
+passed, and says why. Libraries are imported by the check that uses them.
 """
 
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from string import Template
 
 from reconciler.connection import DatabaseConnection
+from reconciler.errors import ReconcileError
+from reconciler.fields import seconds
 from reconciler.guards import CheckResult
 from reconciler.policy import BullmqCheck, Check, HttpCheck, PostgresCheck, RedisCheck, SqlCheck
 
@@ -26,17 +29,15 @@ def run_checks(
     """What each of the named checks saw. `connection` must be outside of a transaction. Never raises for a check."""
     wanted = sorted(names)
     on_database = [name for name in wanted if isinstance(declared[name], PostgresCheck | SqlCheck)]
-    elsewhere = [name for name in wanted if name not in on_database]
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        answers = {name: pool.submit(make_elsewhere, declared[name], environment) for name in elsewhere}
-        results = {name: make_on_database(declared[name], connection) for name in on_database}
-        results.update({name: answer.result() for name, answer in answers.items()})
+    started = {name: _start(declared[name], environment) for name in wanted if name not in on_database}
+    results = {name: make_on_database(declared[name], connection) for name in on_database}
+    results |= {name: answer() for name, answer in started.items()}
     return dict(sorted(results.items()))
 
 
 def make_elsewhere(check: Check, environment: Mapping[str, str]) -> CheckResult:
-    """What a check saw that asks Redis or a URL. Never raises."""
-    return _make(_elsewhere(check, environment))
+    """What a check saw that asks Redis or a URL, within its timeout. Never raises."""
+    return _start(check, environment)()
 
 
 def make_on_database(check: Check, connection: DatabaseConnection) -> CheckResult:
@@ -55,13 +56,32 @@ def unset_variable(check: Check, environment: Mapping[str, str]) -> str | None:
     return next((name for name in needed if not environment.get(name)), None)
 
 
+def _start(check: Check, environment: Mapping[str, str]) -> Callable[[], CheckResult]:
+    """Begin a check; what is returned waits for it until its deadline.
+
+    In a thread of its own, and one that the process does not wait for: a socket's timeout is for one operation, begins
+    anew with every byte that drips in, and does not cover the look-up of a name.
+    """
+    answers: list[CheckResult] = []
+    deadline = time.monotonic() + seconds(check.timeout)
+    thread = threading.Thread(target=lambda: answers.append(_make(_elsewhere(check, environment))), daemon=True)
+    thread.start()
+
+    def wait() -> CheckResult:
+        thread.join(max(deadline - time.monotonic(), 0.0))
+        return answers[0] if answers else CheckResult(False, f"no answer within {check.timeout}")
+
+    return wait
+
+
 def _make(check: Callable[[], CheckResult]) -> CheckResult:
     try:
         return check()
+    except ReconcileError as error:
+        return CheckResult(False, f"could not be made: {str(error).splitlines()[0]}", made=False)
     except Exception as error:  # whatever went wrong, the check has not passed, and the run goes on
-        first_line = str(error).splitlines()[0] if str(error) else ""
-        kind = "" if isinstance(error, LookupError) else type(error).__name__
-        return CheckResult(False, ": ".join(filter(None, ("could not be made", kind, first_line))), made=False)
+        # Without the error's text: it may quote a URL or a header, with what is secret in them.
+        return CheckResult(False, f"could not be made: {type(error).__name__}", made=False)
 
 
 def _elsewhere(check: Check, environment: Mapping[str, str]) -> Callable[[], CheckResult]:

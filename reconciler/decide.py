@@ -19,6 +19,7 @@ from reconciler.blast import refusals, tables_to_count
 from reconciler.canonical import to_text
 from reconciler.catalog import Catalog, Relation, read_catalog
 from reconciler.diff import diff_row
+from reconciler.effects.following import count_following
 from reconciler.errors import InvalidInput, NotAsExpected, Problem, UsageProblem, nearest
 from reconciler.expiry import expiry_notices, in_effect, restoring
 from reconciler.fields import format_timestamp, seconds
@@ -28,7 +29,7 @@ from reconciler.guards import CheckResult, Frozen, Situation, checks_needed, hol
 from reconciler.ledger import Head, read_freezes, read_head, read_marks, read_released, settled_commit, values_before
 from reconciler.ledger_schema import VERSION
 from reconciler.model import Action, Change, FieldKey, Mark, Row, RowKey
-from reconciler.plan import Notice, Plan, Scope, count, fingerprint_of
+from reconciler.plan import EffectSummary, Notice, Plan, Scope, count, fingerprint_of
 from reconciler.project import Project, broken_invariants
 from reconciler.schema import Table
 
@@ -130,6 +131,7 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
             managed_fields=sum(len(row.values) for rows in desired.values() for row in rows.values()),
         ),
         fingerprint=fingerprint_of(changes),
+        effects=tuple(EffectSummary(*each) for each in count_following(changes, definitions.tables)),
     )
     return Decision(
         plan,

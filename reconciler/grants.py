@@ -19,6 +19,7 @@ _LEDGER = {
     "managed_row": "INSERT, UPDATE, DELETE",
     "mark": "INSERT, UPDATE",
     "freeze": "INSERT, UPDATE",
+    "outbox": "INSERT, UPDATE",
 }
 """What an apply does to the ledger's tables: runs and changes are only added, and `meta` is for `reconcile init`."""
 

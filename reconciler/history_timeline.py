@@ -185,10 +185,10 @@ def _of_marks(query: HistoryQuery) -> tuple[Conditions, dict[str, Any]]:
         return [sql.SQL("false")], {}
     conditions += [sql.SQL("c.killed_at IS NOT NULL"), sql.SQL("c.killed_by = %(by_hand)s")]
     if query.tenant is not None:
-        of_tenant = "SELECT x.table_name, x.key FROM reconciler.change x WHERE x.tenant = %(tenant)s OR x.label = %(tenant)s"
-        conditions.append(
-            sql.SQL("(c.key = %(tenant)s OR (c.table_name, c.key) IN ({}))").format(sql.SQL(of_tenant))
+        of_tenant = (
+            "SELECT x.table_name, x.key FROM reconciler.change x WHERE x.tenant = %(tenant)s OR x.label = %(tenant)s"
         )
+        conditions.append(sql.SQL("(c.key = %(tenant)s OR (c.table_name, c.key) IN ({}))").format(sql.SQL(of_tenant)))
         parameters["tenant"] = query.tenant
     if query.since is not None:
         since = "now() - %(since)s" if isinstance(query.since, timedelta) else "%(since)s"
@@ -281,9 +281,7 @@ def _read_held(connection: Connection[Any], kept: Sequence[_Found], *, is_open: 
     ]
 
 
-def _in_order(
-    kept: Iterable[_Found], hands: Iterable[HandKill], held: Iterable[tuple[int, HeldRuns]]
-) -> list[Step]:
+def _in_order(kept: Iterable[_Found], hands: Iterable[HandKill], held: Iterable[tuple[int, HeldRuns]]) -> list[Step]:
     """Changes and held runs in the order in which runs were committed; kills by hand where their time puts them."""
     placed: list[tuple[tuple[int, int], Step]] = [((one.sequence, 0), one.entry) for one in kept]
     placed += [((sequence, 1), step) for sequence, step in held]

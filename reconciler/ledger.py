@@ -34,7 +34,8 @@ from reconciler.model import (
 class Head(msgspec.Struct, frozen=True):
     """What the ledger says of itself: its version, the tables it holds rows of, and the last run from git.
 
-    Runs of a dirty work tree do not count: they leave what git asked for as it was.
+    Runs of a dirty work tree do not count: they leave what git asked for as it was. `undelivered`: effects of earlier
+    runs have not arrived.
     """
 
     version: int
@@ -43,6 +44,7 @@ class Head(msgspec.Struct, frozen=True):
     commit: str | None = None
     run: str | None = None
     at: datetime | None = None
+    undelivered: bool = False
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +82,8 @@ def read_head(connection: Connection[Any]) -> Head:
               FROM held WHERE held.table_name IS NOT NULL
         )
         SELECT m.version, m.movable_clock, (SELECT coalesce(array_agg(table_name), '{}') FROM held WHERE table_name IS NOT NULL),
-               r.commit_id, r.id::text, r.at
+               r.commit_id, r.id::text, r.at,
+               EXISTS (SELECT FROM reconciler.outbox WHERE state IN ('pending', 'dead'))
           FROM reconciler.meta m
           LEFT JOIN (SELECT * FROM reconciler.run WHERE NOT dirty ORDER BY sequence DESC LIMIT 1) r ON true
         """

@@ -109,6 +109,33 @@ CREATE TABLE reconciler.freeze (
     ended_by     text,
     ended_reason text
 );
+
+-- What follows changes, in the order in which it was written. Delivered entries are kept: `state` says how each ended.
+CREATE TABLE reconciler.outbox (
+    sequence        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id              uuid NOT NULL,
+    run_id          uuid NOT NULL REFERENCES reconciler.run (id),
+    at              timestamptz NOT NULL DEFAULT now(),
+    -- The field whose change it follows. Of a notification: nothing, the event, and a digest of what it tells.
+    table_name      text NOT NULL,
+    key             text NOT NULL,
+    field           text NOT NULL,
+    kind            text NOT NULL,
+    endpoint        text NOT NULL,
+    target          text NOT NULL,
+    payload         jsonb NOT NULL,
+    state           text NOT NULL CHECK (state IN ('pending', 'delivered', 'dead', 'superseded')),
+    attempts        integer NOT NULL DEFAULT 0,
+    refusals        integer NOT NULL DEFAULT 0,
+    tried_since     timestamptz NOT NULL DEFAULT now(),
+    next_attempt_at timestamptz NOT NULL DEFAULT now(),
+    last_error      text,
+    finished_at     timestamptz
+);
+CREATE INDEX outbox_due ON reconciler.outbox (next_attempt_at) WHERE state = 'pending';
+CREATE INDEX outbox_row ON reconciler.outbox (table_name, key, endpoint, sequence) WHERE state IN ('pending', 'dead');
+CREATE INDEX outbox_run ON reconciler.outbox (run_id);
+CREATE INDEX outbox_told ON reconciler.outbox (key, endpoint, field, at) WHERE table_name = '';
 """,
 }
 

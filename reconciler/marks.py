@@ -1,7 +1,7 @@
 """What the ledger is to remember of single fields after a run: kills, and what is at odds with git.
 
-Takes the Changes of a run, the marks that were there, the time and who the run acts for; gives the marks to store. Pure.
-The time a value was killed is remembered however it was killed (a commit, a hand, or before anybody managed it), and
+Takes the Changes of a run, the marks that were there, the time and who the run acts for; gives the marks to store.
+Pure. The time a value was killed is remembered however it was killed (a commit, a hand, or before anybody managed it), and
 outlives the field's release, so that no detour ends a cooldown early.
 """
 
@@ -17,7 +17,7 @@ from reconciler.canonical import equal
 from reconciler.diff import entry_digest
 from reconciler.fields import Field, OnASide
 from reconciler.guards import spend_waivers, waivers_of
-from reconciler.model import Action, Change, Direction, FieldKey, Finding, Mark, Missing, Row, Value
+from reconciler.model import Action, Change, Direction, FieldKey, Finding, Json, Mark, Missing, Row, Value
 from reconciler.schema import Table
 
 BY_HAND = "by hand, or by the application"
@@ -74,6 +74,8 @@ def _mark_after(
     change: Change, old: Mark, value: Value | None, table: Table | None, now: datetime, doer: Doer
 ) -> Mark:
     field = table.fields.get(change.field) if table is not None else None
+    if doer.glass is not None and change.action in (Action.RECORD, Action.RELEASE):
+        return old  # the ledger takes no value from a dirty work tree, and gives none up
     if field is None or change.action is Action.RELEASE:
         return _released_by_git(change, old, field)
     if change.action.writes:
@@ -81,24 +83,31 @@ def _mark_after(
     if change.finding is Finding.BREAK_GLASS:
         return _digested(old, value, doer)
     if change.action is Action.KEEP and (change.direction is Direction.KILL or _moved_to_kill_side(change, field)):
-        return _seen(change, old, value, now, doer)
-    if change.action is Action.RECORD and doer.glass is not None:
-        return old  # the ledger takes nothing from a dirty work tree
-    new = old if change.action is Action.HOLD else _closed(old)
-    if _is_killed_since(change, old, field):
-        by = BEFORE_MANAGED if isinstance(change.base, Missing) else BY_HAND
-        new = replace(new, killed_at=now, killed_by=by)
+        return _seen(change, old, value, field, now, doer)
+    is_seen = old.seen_at is not None and not isinstance(change.before, Missing) and equal(old.seen_value, change.before)
+    new = old if change.action is Action.HOLD and is_seen else _closed(old)
+    new = _with_new_kill(new, change, old, field, now)
     return replace(new, spent=spend_waivers(change, old, value)) if change.action is Action.RECORD else new
 
 
-def _is_killed_since(change: Change, old: Mark, field: Field) -> bool:
-    """Whether the database has the value on the kill side, and no run has seen that before."""
+def _with_new_kill(new: Mark, change: Change, old: Mark, field: Field, now: datetime) -> Mark:
+    """The mark with the time of a kill that this run is the first to see: the value lies on the kill side of what was
+    there when a run last looked, or nobody has looked before.
+    """
+    known = _known(change, old)
     if isinstance(change.before, Missing):
-        return False
-    if isinstance(change.base, Missing):
-        return old.killed_at is None and field.is_killed(change.before)
-    was_seen = old.seen_at is not None and equal(old.seen_value, change.before)
-    return _moved_to_kill_side(change, field) and not was_seen
+        return new
+    if isinstance(known, Missing):
+        is_first = old.killed_at is None and field.is_killed(change.before)
+        return replace(new, killed_at=now, killed_by=BEFORE_MANAGED) if is_first else new
+    if field.direction(known, change.before) is Direction.KILL:
+        return replace(new, killed_at=now, killed_by=BY_HAND)
+    return new
+
+
+def _known(change: Change, old: Mark) -> Json | Missing:
+    """What the database had when a run last looked, MISSING where none has."""
+    return old.seen_value if old.seen_at is not None else change.base
 
 
 def _moved_to_kill_side(change: Change, field: Field) -> bool:
@@ -112,8 +121,9 @@ def _released_by_git(change: Change, old: Mark, field: Field | None) -> Mark:
     """The mark of a field that git no longer names: it outlives that, unless the value is seen on the open side. Should
     the application kill it from there, that is another kill, first seen when git names the field again.
     """
-    is_open = isinstance(field, OnASide) and not isinstance(change.before, Missing) and not field.is_killed(change.before)
-    return Mark(spent=old.spent) if is_open else _closed(old)
+    if isinstance(field, OnASide) and not isinstance(change.before, Missing) and not field.is_killed(change.before):
+        return Mark(spent=old.spent)
+    return _closed(old)
 
 
 def _written(change: Change, old: Mark, value: Value | None, field: Field, now: datetime, doer: Doer) -> Mark:
@@ -122,21 +132,25 @@ def _written(change: Change, old: Mark, value: Value | None, field: Field, now: 
     new = replace(_closed(old), spent=spend_waivers(change, old, value))
     if change.direction is Direction.KILL:
         new = replace(new, killed_at=now, killed_by=doer.killer)
-    elif _is_killed_since(change, old, field):
-        new = replace(new, killed_at=now, killed_by=BEFORE_MANAGED if isinstance(change.base, Missing) else BY_HAND)
+    else:
+        new = _with_new_kill(new, change, old, field, now)
     if doer.glass is not None:
         new = replace(new, seen_at=now, seen_value=after, glass=doer.glass)
     return new
 
 
-def _seen(change: Change, old: Mark, value: Value | None, now: datetime, doer: Doer) -> Mark:
-    """The mark of a value that the database has against git's will: when first seen, and git's entry at that time."""
+def _seen(change: Change, old: Mark, value: Value | None, field: Field, now: datetime, doer: Doer) -> Mark:
+    """The mark of a value that the database has against git's will: when first seen, and git's entry at that time.
+
+    A waiver that stood there at the time of a kill does not count against it.
+    """
     has = None if isinstance(change.before, Missing) else change.before
     if old.seen_at is not None and equal(old.seen_value, has):
         return _digested(old, value, doer)
-    first = Mark(killed_at=now, killed_by=BY_HAND, seen_at=now, seen_value=has)
-    spent = sorted({*old.spent, *waivers_of(value)})
-    return _digested(replace(first, spent=tuple(spent)), value, doer)
+    seen = _with_new_kill(replace(_closed(old), seen_at=now, seen_value=has), change, old, field, now)
+    if seen.killed_at != old.killed_at:
+        seen = replace(seen, spent=tuple(sorted({*old.spent, *waivers_of(value)})))
+    return _digested(seen, value, doer)
 
 
 def _digested(mark: Mark, value: Value | None, doer: Doer) -> Mark:

@@ -11,6 +11,22 @@ import msgspec
 from reconciler.plan import Notice, Plan
 
 
+class EffectCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What has become of a run's effects, notifications included, by the end of the run.
+
+    `waiting` ones are tried again; `dead` ones were given up. Those of earlier runs are not counted.
+    """
+
+    delivered: int = 0
+    waiting: int = 0
+    dead: int = 0
+
+    @property
+    def any(self) -> bool:
+        """Whether the run had effects."""
+        return bool(self.delivered or self.waiting or self.dead)
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What one run did, all of it in one transaction.
 
@@ -29,6 +45,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     dirty: bool = False
     reason: str | None = None
     notices: tuple[Notice, ...] = ()
+    effects: EffectCounts = EffectCounts()
 
     @property
     def rows(self) -> int:

@@ -18,6 +18,7 @@ from psycopg import Connection
 
 from reconciler import __version__
 from reconciler.actual import Seen
+from reconciler.aftermath import deliver_effects, telling_of_failure, write_effects
 from reconciler.apply import applied_after, create_row, take_lock, update_rows
 from reconciler.audit import find_actor, row_exists, tenants_of, write_entries
 from reconciler.blast import TRAILER
@@ -155,14 +156,15 @@ def apply(
     no row is locked while a server somewhere takes its time to answer.
     """
     inputs = _inputs(connection, request, project)
-    try:
-        outcome, needed = _apply_once(connection, request, project, origin, reviewed, inputs, ending)
-        if outcome is None:
-            results = run_checks(needed, project.definitions.policy.checks, connection)
-            inputs = msgspec.structs.replace(inputs, results=results)
-            outcome, _ = _apply_once(connection, request, project, origin, reviewed, inputs, ending)
-    except LockNotTaken as error:
-        raise LockNotTaken(f"{error}{who_holds(connection)}") from None
+    with telling_of_failure(project, origin.actor, origin.run_url):
+        try:
+            outcome, needed = _apply_once(connection, request, project, origin, reviewed, inputs, ending)
+            if outcome is None:
+                results = run_checks(needed, project.definitions.policy.checks, connection)
+                inputs = msgspec.structs.replace(inputs, results=results)
+                outcome, _ = _apply_once(connection, request, project, origin, reviewed, inputs, ending)
+        except LockNotTaken as error:
+            raise LockNotTaken(f"{error}{who_holds(connection)}") from None
     assert outcome is not None
     return outcome
 
@@ -178,7 +180,7 @@ def _apply_once(
 ) -> tuple[Outcome | None, frozenset[str]]:
     """One transaction. It writes nothing, and no Outcome is given, where checks must be made first."""
     started = time.monotonic()
-    outcome = None
+    outcome, to_deliver = None, False
     try:
         with begin_read_write(connection, doing="applying", lock_timeout_ms=request.lock_timeout_ms):
             take_lock(connection)
@@ -187,7 +189,9 @@ def _apply_once(
                 return None, decision.checks_needed
             _refuse_what_must_not_be(connection, request, project, decision, reviewed)
             run = _run_record(request, project, origin, decision, reviewed)
-            outcome = _outcome(request, decision, run, _write(connection, project, decision, run))
+            audit_entries = _write(connection, project, decision, run)
+            to_deliver = write_effects(connection, project, decision, run)
+            outcome = _outcome(request, decision, run, audit_entries)
         ending.committed()
     except OutcomeUnknown as error:
         if outcome is None:
@@ -197,7 +201,10 @@ def _apply_once(
         if outcome is None:
             raise
         outcome = _looked_up(outcome, "interrupted while committing", request, ending)
-    return msgspec.structs.replace(outcome, duration_s=time.monotonic() - started), frozenset()
+    outcome = msgspec.structs.replace(outcome, duration_s=time.monotonic() - started)
+    if to_deliver:
+        outcome = deliver_effects(connection, project.definitions.policy, outcome)
+    return outcome, frozenset()
 
 
 def _locked_where_writable(

@@ -65,10 +65,18 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     released: int
 
 
+class EffectSummary(msgspec.Struct, frozen=True):
+    """How many effects of a kind would follow for one target (a queue, a channel, a host)."""
+
+    kind: str
+    target: str
+    count: int
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a run would do. Sorted; the same input gives the same plan, byte for byte (id and time apart).
 
-    `refusals` say why an apply of it would be refused as a whole; an apply never has any.
+    `refusals` say why an apply of it would be refused as a whole; an apply never has any. `effects` will follow.
     """
 
     id: str
@@ -82,6 +90,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     refusals: tuple[str, ...] = ()
     counts: Counts
     fingerprint: str
+    effects: tuple[EffectSummary, ...] = ()
 
     @property
     def writes(self) -> tuple[Change, ...]:
@@ -140,4 +149,5 @@ def drift_of(plan: Plan) -> Plan:
         and (isinstance(change.before, Missing) or not equal(change.before, change.base))
     )
     counts = count(drifted, managed_rows=plan.counts.managed_rows, managed_fields=plan.counts.managed_fields)
-    return msgspec.structs.replace(plan, changes=drifted, counts=counts, fingerprint=fingerprint_of(drifted))
+    fingerprint = fingerprint_of(drifted)
+    return msgspec.structs.replace(plan, changes=drifted, counts=counts, fingerprint=fingerprint, effects=())

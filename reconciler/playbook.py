@@ -31,9 +31,9 @@ class Symptom(_Strict, frozen=True, kw_only=True):
     """One thing that triage looks at: a `query`, a `check` of the policy, or a `probe` that is built in.
 
     A query is one READ ONLY statement, each row of which is a match; its column `key` is the subject's key, `label` the
-    subject's name. `{name}` in it is a threshold, a whole number or a duration. A check matches where it does not pass. The probe `database` matches
-    where DATABASE_URL does not answer, and tells the pooler from the database. `says` is the evidence, with columns and
-    thresholds in braces; of a check or a probe it has `{saw}`.
+    subject's name. `{name}` in it is a threshold, a whole number or a duration. A check matches where it does not pass.
+    The probe `database` matches where DATABASE_URL does not answer, and tells the pooler from the database. `says` is
+    the evidence, with columns and thresholds in braces; of a check or a probe it has `{saw}`.
     """
 
     name: Word

@@ -104,7 +104,7 @@ def _read(
     schemas = [file for file in files if file.path.startswith(f"{SCHEMAS}/") and file.path.count("/") == 1]
     state = [file for file in files if file.path.startswith(f"{STATE}/")]
     definitions = read_definitions(_documents(schemas, problems, silent), problems)
-    also([file for file in files if file.path.startswith(f"{SCHEMAS}/") and file.path.count("/") > 1], definitions, problems)
+    also([file for file in files if file.path.startswith(f"{SCHEMAS}/") and file not in schemas], definitions, problems)
     documents = _documents(state, problems, progress)
     if definitions is None:
         # The state cannot be understood without schemas, but what is no YAML at all is said all the same.

@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 
 from reconciler.connection import DatabaseConnection
 from reconciler.driver_errors import ends_connection, translate
-from reconciler.errors import Failed, OutcomeUnknown
+from reconciler.errors import Failed, NotAsExpected, OutcomeUnknown, Problem
 
 __all__ = ["begin_read_only", "begin_read_write"]
 
@@ -47,6 +47,10 @@ def begin_read_write(
 
     Raises OutcomeUnknown where COMMIT was sent and no answer came; every other error means that nothing was committed.
     """
+    if connection.is_replica:
+        # Asked for, the server would refuse BEGIN with "feature not supported" (0A000), which says little.
+        text = "the database is a replica, and read-only: it can be planned against, not applied to"
+        raise NotAsExpected([Problem(text, hint="give the primary's address")])
     with _transaction(
         connection, "ISOLATION LEVEL READ COMMITTED READ WRITE", doing, lock_timeout_ms, statement_timeout_ms
     ):

@@ -145,6 +145,7 @@ def _dry_run(options: dict[str, Any]) -> int:
 
 
 def _apply(options: dict[str, Any]) -> int:
+    from reconciler.aftermath import telling_of_failure
     from reconciler.origin import origin_of
     from reconciler.pipeline import Ending, apply, make_plan, read_for_apply
     from reconciler.report import render_outcome
@@ -154,7 +155,10 @@ def _apply(options: dict[str, Any]) -> int:
         raise UsageProblem("this plan was made from files that are not committed: commit, and plan again")
     request = _request(options, saved)
     project = read_for_apply(request, progress_bar())
-    with _connect(options) as connection:
+    origin = origin_of(os.environ, project.commit)
+    with telling_of_failure(project, origin.actor, origin.run_url):
+        connection = _connect(options)
+    with connection:
         reviewed = saved
         if must_ask(options["yes"]):
             shown = saved or make_plan(connection, request, project)
@@ -164,7 +168,7 @@ def _apply(options: dict[str, Any]) -> int:
                 return Failed.exit_code
             reviewed = shown
         ending = Ending(lambda: _connect(options), let_signals_end_the_process)
-        outcome = apply(connection, request, project, origin_of(os.environ, project.commit), reviewed, ending)
+        outcome = apply(connection, request, project, origin, reviewed, ending)
     text = render_outcome(
         options["output"],
         outcome,

@@ -44,8 +44,8 @@ def command(
 ) -> None:
     """Look at the live system, say which playbooks match, and print the command that throws the switch.
 
-    Reads only. Postgres (DATABASE_URL, DIRECT_URL), Redis (REDIS_URL) and URLs are asked at the same time; what does not
-    answer is a symptom, or is said.
+    Reads only. Postgres (DATABASE_URL, DIRECT_URL), Redis (REDIS_URL) and URLs are asked at the same time; what does
+    not answer is a symptom, or is said.
     """
     from reconciler.report import triage as report
     from reconciler.runbook.playbooks import load_runbook

@@ -29,8 +29,10 @@ _Wrong = tuple[_Path, str, str]
 
 
 class CompiledEffect(msgspec.Struct, frozen=True):
-    """What follows a change of one field. `endpoint` is what is reached (a variable of the environment, a URL);
-    `target` what people read: a queue, a channel, a host. `when` None: every change. `names` are those of its templates.
+    """What follows a change of one field.
+
+    `endpoint` is what is reached (a variable of the environment, a URL), `target` what people read: a queue, a channel,
+    a host. `when` None: every change. `names` are those of its templates.
     """
 
     kind: str

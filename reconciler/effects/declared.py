@@ -1,6 +1,7 @@
 """What a schema may say about the effects of a field: the words, and nothing of what they do.
 
-Takes and gives nothing of ours; `fields` holds these structs, so that the JSON Schemas for editors are drawn from them. Where the text says *template*, `$key` and its like may stand in it (see `templates`).
+Takes and gives nothing of ours; `fields` holds these structs, so that the JSON Schemas for editors are drawn from them.
+Where the text says *template*, `$key` and its like may stand in it (see `templates`).
 """
 
 from __future__ import annotations

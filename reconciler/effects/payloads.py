@@ -1,7 +1,7 @@
 """What the outbox stores of an effect, and the delivery sends: one form for each kind.
 
-Takes what a schema declares, with its compiled templates; gives the endpoint (a variable of the environment, a URL), the
-target that people read, and the function that makes the payload from a change's values.
+Takes what a schema declares, with its compiled templates; gives the endpoint (a variable of the environment, a URL),
+the target that people read, and the function that makes the payload from a change's values.
 
 | kind | payload |
 |---|---|
@@ -24,6 +24,9 @@ from reconciler.effects.declared import BullmqJob, PgNotify, RedisDelete, RedisP
 from reconciler.effects.templates import Template, Values, compile_template
 from reconciler.model import Json
 
+BULLMQ = "bullmq:"
+"""Stands before the variable in the endpoint of jobs: what hinders BullMQ does not hold up plain messages."""
+
 Payload = dict[str, Any]
 Built = tuple[str, str, Callable[[Values], Payload]]
 """Endpoint, target, and what makes the payload."""
@@ -40,7 +43,7 @@ _Data = Mapping[str, Template]
 def _bullmq(job: BullmqJob, data: _Data) -> Built:
     fixed = {"queue": job.queue, "prefix": job.prefix, "job": job.job, "options": job.options}
     content = data.get("data", messages.STANDARD)
-    return job.url_variable, job.queue, lambda values: {**fixed, "data": content.render(values)}
+    return BULLMQ + job.url_variable, job.queue, lambda values: {**fixed, "data": content.render(values)}
 
 
 def _redis_publish(publish: RedisPublish, data: _Data) -> Built:

@@ -36,9 +36,7 @@ prints the command that stops the damage. It works while Redis, the pooler or th
 
 def render_runbook(runbook: Runbook) -> str:
     """The page: a table of all incidents, and a section for each."""
-    ordered = sorted(
-        runbook.playbooks.items(), key=lambda one: (one[1].incident is None, one[1].incident or 0, one[0])
-    )
+    ordered = sorted(runbook.playbooks.items(), key=lambda one: (one[1].incident is None, one[1].incident or 0, one[0]))
     lines = [_HEAD, "| # | incident | what is seen | what stops it |", "|---|---|---|---|"]
     for name, playbook in ordered:
         number = "" if playbook.incident is None else str(playbook.incident)
@@ -76,7 +74,8 @@ def _symptom(symptom: Symptom, checks: Mapping[str, Check]) -> str:
     if symptom.check is not None:
         return f"{text} (where the check {code(symptom.check)} does not pass: {_check(checks[symptom.check])})"
     if symptom.probe is not None:
-        return f"{text} (where `DATABASE_URL` does not answer; whether `DIRECT_URL` does tells the pooler from the database)"
+        tells = "whether `DIRECT_URL` does tells the pooler from the database"
+        return f"{text} (where `DATABASE_URL` does not answer; {tells})"
     limits = ", ".join(f"{name} {limit}" for name, limit in symptom.thresholds.items())
     return f"{text} ({limits})" if limits else text
 

@@ -44,7 +44,7 @@ def render_status(status: Status, *, limit: int, colour: bool, width: int) -> st
     lines = pack(list(_header(status, now)), ink, width, 0)
     for freeze in status.freezes:
         lines += pack([Piece(f"FROZEN: {freeze_sentence(freeze, now)}", "held", breaks=True)], ink, width, 0)
-    lines += ["", ink.paint(off_head(status), "strong")]
+    lines += ["", *pack([Piece(off_head(status), "strong", breaks=True)], ink, width, 0)]
     listed = shown_off(status, limit)
     for off in listed:
         lines += _off_lines(off, now, ink, width)

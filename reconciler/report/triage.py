@@ -47,7 +47,8 @@ def _match_lines(match: Match, ink: Ink, width: int) -> Iterator[str]:
     for remedy in match.remedies:
         yield from _remedy_lines(remedy, ink)
     for other in match.alternatives:
-        yield from pack([Piece(f"or with {other.flag}: {words.visible(other.help)}", "faint", breaks=True)], ink, width, 4)
+        text = f"or with {other.flag}: {words.visible(other.help)}"
+        yield from pack([Piece(text, "faint", breaks=True)], ink, width, 4)
 
 
 def _remedy_lines(remedy: Remedy, ink: Ink) -> Iterator[str]:
@@ -66,7 +67,8 @@ def _summary(triage: Triage, ink: Ink) -> str:
         verb = "matches" if matching == 1 else "match"
         return ink.paint(f"{words.plural(matching, 'playbook')} {verb}", "kill") + f" ({about}{failed})."
     if triage.failed:
-        return ink.paint("Nothing is known to be wrong", "held") + f", and not everything could be seen ({about}{failed})."
+        unknown = ink.paint("Nothing is known to be wrong", "held")
+        return f"{unknown}, and not everything could be seen ({about}{failed})."
     which = "the playbook does not match" if triage.playbooks == 1 else f"none of {triage.playbooks} playbooks matches"
     return ink.paint("Quiet", "restore") + f": {which} ({about})."
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 
 import msgspec
+import psycopg
 
 from reconciler.connection import DatabaseConnection, NotConnected, connect
 from reconciler.database_address import DatabaseAddress
@@ -67,13 +68,13 @@ class Doors(msgspec.Struct, frozen=True):
             return f"{pooled.variable} {why}"
         if direct is None:
             return (
-                f"the database does not answer ({pooled.variable}): {pooled.reason}. {DIRECT_URL} is not set, so a pooler "
-                "and its database cannot be told apart"
+                f"the database does not answer ({pooled.variable}): {pooled.reason}. {DIRECT_URL} is not set, so a "
+                "pooler and its database cannot be told apart"
             )
         if direct.answered:
             return (
-                f"it is the pooler: {pooled.variable} does not answer ({pooled.reason}), while the database itself does "
-                f"({direct.variable}, in {direct.milliseconds:.0f} ms)"
+                f"it is the pooler: {pooled.variable} does not answer ({pooled.reason}), while the database itself "
+                f"does ({direct.variable}, in {direct.milliseconds:.0f} ms)"
             )
         if direct.is_outage:
             return (
@@ -96,7 +97,8 @@ class Doors(msgspec.Struct, frozen=True):
 
 def try_doors(environment: Mapping[str, str], deadline_s: float) -> Doors:
     """Try both addresses at once. The caller closes the connection. Takes `deadline_s` at most; never raises."""
-    attempts = [_Attempt(variable, environment.get(variable, "").strip(), deadline_s) for variable in _variables(environment)]
+    variables = _variables(environment)
+    attempts = [_Attempt(variable, environment.get(variable, "").strip(), deadline_s) for variable in variables]
     for attempt in attempts:
         attempt.start()
     for attempt in attempts:
@@ -150,5 +152,9 @@ class _Attempt(threading.Thread):
             )
         except NotConnected as failed:
             self.door = Door(variable, address.safe, None, failed.failure.reason, failed.failure.curable)
+            return
+        except psycopg.Error:
+            reason = "the server closed the connection before it had answered"
+            self.door = Door(variable, address.safe, None, reason, is_outage=True)
             return
         self.door = Door(variable, address.safe, round((time.monotonic() - started) * 1000, 1))

@@ -1,8 +1,8 @@
 """The playbooks of `schemas/playbooks/`, read strictly and checked against the tables and the policy.
 
-Takes documents with positions, or a project's directory; gives `Playbook`s by name. What a playbook sets is parsed by the
-very fields that state is parsed by, so a playbook that is valid writes state that is valid: nobody finds a typing mistake
-at three in the morning. A seventh incident is a file in this folder, and no code.
+Takes documents with positions, or a project's directory; gives `Playbook`s by name. What a playbook sets is parsed by
+the very fields that state is parsed by, so a playbook that is valid writes state that is valid: nobody finds a typing
+mistake at three in the morning. A seventh incident is a file in this folder, and no code.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ __all__ = [
 
 FOLDER = "schemas/playbooks"
 
-RESERVED = frozenset(
-    "allow-dirty branch connect-timeout directory dry-run exit-code help incident lock-timeout no-pr no-push now only "
-    "output override plan push reason remote revision row statement-timeout steps tenant until wait yes".split()
-)
+RESERVED = frozenset((
+    "allow-dirty", "branch", "check", "connect-timeout", "deadline", "directory", "dry-run", "exit-code", "help",
+    "incident", "lock-timeout", "no-pr", "no-push", "now", "only", "output", "override", "plan", "push", "reason",
+    "remote", "revision", "row", "statement-timeout", "steps", "tenant", "until", "wait", "watch", "yes",
+))  # fmt: skip
 """Flags that `reconcile kill` and `reconcile restore` have for themselves, or may have: no option is called so."""
 
 _WORD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -57,7 +58,7 @@ class Runbook(msgspec.Struct, frozen=True):
 
 
 def load_runbook(directory: FilePath) -> Runbook:
-    """The runbook as it stands in the work tree; `state/` is not looked at, so it may be broken. Raises InvalidInput."""
+    """The runbook of the work tree; `state/` is not looked at, so it may be broken. Raises InvalidInput."""
     problems: list[Problem] = []
     files = files_in_work_tree(directory, ("schemas",), problems)
     tables = [document for file in files if file.path.count("/") == 1 if (document := _document(file, problems))]
@@ -114,7 +115,8 @@ def names_in(template: str) -> list[str]:
 def query_of(symptom: Symptom) -> str:
     """The symptom's SQL with its thresholds put in: numbers as they are, durations as text that is an interval."""
     assert symptom.query is not None
-    written = {name: f"'{value}'" if isinstance(value, str) else str(value) for name, value in symptom.thresholds.items()}
+    limits = symptom.thresholds
+    written = {name: f"'{value}'" if isinstance(value, str) else str(value) for name, value in limits.items()}
     return _IN_QUERY.sub(lambda found: written[found[1]], symptom.query).strip().rstrip(";")
 
 
@@ -173,7 +175,8 @@ class _Checker:
     def _query(self, symptom: Symptom, at: Path) -> _Found:
         if symptom.query is None:
             if symptom.thresholds:
-                yield (*at, "thresholds"), "only a query has thresholds", "those of a check stand in schemas/policy.yaml"
+                hint = "those of a check stand in schemas/policy.yaml"
+                yield (*at, "thresholds"), "only a query has thresholds", hint
             return
         if not re.match(r"\s*(--[^\n]*\n\s*)*(select|with)\b", symptom.query, re.IGNORECASE):
             yield (*at, "query"), "a query begins with SELECT or WITH", "it is run READ ONLY"
@@ -212,7 +215,8 @@ class _Checker:
                 yield at, f"{one.field} of the same row is set twice", ""
             seen.add(_target(one))
             if one.row == SUBJECT and self._playbook.subject is None:
-                yield (*at, "row"), f"{SUBJECT} has no meaning without `subject`", "name the row, or the subject's table"
+                hint = "name the row, or the subject's table"
+                yield (*at, "row"), f"{SUBJECT} has no meaning without `subject`", hint
             elif one.row == SUBJECT and self._playbook.subject != one.table:
                 yield (*at, "row"), f"{SUBJECT} is a row of {self._playbook.subject}, not of {one.table}", ""
             elif one.row.startswith("$") and one.row != SUBJECT:
@@ -290,4 +294,3 @@ def _template_problems(symptom: Symptom, path: Path) -> _Found:
 
 def _target(one: Assignment) -> tuple[str, str, str]:
     return one.table, one.row, one.field
-

@@ -181,9 +181,7 @@ def _keys_in_scope(request: Request, table: Table) -> list[str] | None:
     return None if not scope.tables or table.name in scope.tables else []
 
 
-def _off(
-    table: Table, value: KilledValue, project: Project, changes: Mapping[FieldKey, Change], now: datetime
-) -> Off:
+def _off(table: Table, value: KilledValue, project: Project, changes: Mapping[FieldKey, Change], now: datetime) -> Off:
     field = table.fields[value.field]
     row = project.desired.get(table.name, {}).get(value.key)
     wanted = row.values.get(value.field) if row is not None else None

@@ -149,9 +149,7 @@ _NOTHING = (
 """The columns of a listed value, in the rows that count."""
 
 
-def _condition(
-    table: Table, relation: Relation, keys: Sequence[str] | None, left_out: str | None
-) -> sql.Composable:
+def _condition(table: Table, relation: Relation, keys: Sequence[str] | None, left_out: str | None) -> sql.Composable:
     """Which rows are looked at."""
     key = sql.Identifier(table.definition.key)
     if keys is not None:

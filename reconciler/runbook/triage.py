@@ -158,9 +158,7 @@ def _chosen(playbooks: Mapping[str, Playbook], only: Sequence[str]) -> dict[str,
     return dict(sorted(chosen, key=lambda one: (one[1].incident is None, one[1].incident or 0, one[0])))
 
 
-def _match(
-    name: str, playbook: Playbook, sightings: Sightings, directory: str, unseen: list[Unseen]
-) -> Match | None:
+def _match(name: str, playbook: Playbook, sightings: Sightings, directory: str, unseen: list[Unseen]) -> Match | None:
     evidence: list[Evidence] = []
     more = False
     for symptom in playbook.symptoms:

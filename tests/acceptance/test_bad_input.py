@@ -96,7 +96,7 @@ WRONG_SCHEMAS = {
     "a rule that is no expression": ("policy", RULE, "rule: aiDailyLimit <= (", "rule: aiDailyLimit <= (", ""),
     "a rule that would run code": ("policy", RULE, "rule: __import__('os')", "rule: __import__('os')", ""),
     "an audit word that is none": ("policy", "$tenant\n", "$tennant\n", "$tennant", "$tenant"),
-    "broken YAML": ("policy", "audit:\n", "audit: [\n", "table: audit_logs", ""),
+    "broken YAML": ("policy", "audit:\n", "audit: [\n", "columns:", ""),
 }
 
 

@@ -215,6 +215,9 @@ def test_the_grants_that_init_prints_are_enough_and_no_more(project: Project) ->
     assert attempt(apply, "UPDATE audit_logs SET metadata = NULL") == "42501"
     assert attempt(apply, "UPDATE tenants SET name = 'x'") == "42501"
     assert attempt(apply, "INSERT INTO tenants (id) VALUES ('x')") == "42501"
+    for table in ledger:
+        may_not_add = attempt(apply, f"INSERT INTO {table} DEFAULT VALUES") == "42501"
+        assert may_not_add == (table == "reconciler.meta"), table
     # The memory cannot be rewritten, and its clock not moved.
     for statement in (
         "UPDATE reconciler.meta SET movable_clock = true",

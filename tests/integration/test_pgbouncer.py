@@ -6,16 +6,9 @@ distribution (`apt-get install pgbouncer`); where it is absent these tests are s
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-import msgspec
 import psycopg
 import pytest
 
@@ -23,86 +16,21 @@ from reconciler.connection import DatabaseConnection, open_database
 from reconciler.database_url import parse_database_url, read_environment
 from reconciler.errors import ConnectionLost, Unreachable
 from reconciler.transaction import begin_read_only, begin_read_write
+from tests.support.pgbouncer import Pooler, needs_pgbouncer, running_pooler
 from tests.support.postgres import Database, with_database
 
-PROGRAM = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
-
-pytestmark = pytest.mark.skipif(
-    PROGRAM is None, reason="pgbouncer is not installed (Debian: apt-get install pgbouncer)"
-)
-
-
-class Pooler(msgspec.Struct):
-    """A running PgBouncer; `url` is written as Prisma's users write it."""
-
-    url: str
-    port: int
-    process: subprocess.Popen[bytes]
+pytestmark = needs_pgbouncer
 
 
 @pytest.fixture
 def pooler(empty_database: Database) -> Iterator[Pooler]:
     """PgBouncer with one server connection, so that every transaction runs where the one before it ran."""
-    place = psycopg.conninfo.conninfo_to_dict(empty_database.url)
-    port = free_port()
-    # Not pytest's own folder: that one is closed to the user that PgBouncer runs as.
-    folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
-    folder.chmod(0o755)
-    secret = f" password={place['password']}" if place.get("password") else ""
-    (folder / "pgbouncer.ini").write_text(
-        f"""
-        [databases]
-        unplugged = host=127.0.0.1 port={free_port()}
-        * = host={place["host"]} port={place["port"]} user={place["user"]}{secret}
-        [pgbouncer]
-        listen_addr = 127.0.0.1
-        listen_port = {port}
-        unix_socket_dir =
-        auth_type = plain
-        auth_file = {folder}/users.txt
-        pool_mode = transaction
-        default_pool_size = 1
-        max_client_conn = 3
-        server_round_robin = 0
-        server_reset_query =
-        query_wait_timeout = 1
-        """.replace("\n        ", "\n")
-    )
-    (folder / "users.txt").write_text('"shop.project" "Zq@s/ecret"\n')
-    command = [str(PROGRAM), "-q", *(["-u", "nobody"] if os.getuid() == 0 else []), str(folder / "pgbouncer.ini")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(port, process)
-        url = (
-            f"postgresql://shop.project:Zq%40s%2Fecret@127.0.0.1:{port}/{place['dbname']}"
-            "?pgbouncer=true&connection_limit=1&pool_timeout=0&schema=shop&sslmode=disable"
-        )
-        with psycopg.connect(empty_database.url, autocommit=True) as admin:
-            admin.execute("CREATE SCHEMA shop")
-            admin.execute("CREATE TABLE shop.thing (id int PRIMARY KEY, size int)")
-            admin.execute("INSERT INTO shop.thing VALUES (1, 0)")
-        yield Pooler(url, port, process)
-    finally:
-        process.terminate()
-        process.wait(10)
-        shutil.rmtree(folder)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(100):
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        except OSError:
-            assert process.poll() is None, "pgbouncer did not start"
-            time.sleep(0.05)
-    raise AssertionError("pgbouncer does not listen")
+    with psycopg.connect(empty_database.url, autocommit=True) as admin:
+        admin.execute("CREATE SCHEMA shop")
+        admin.execute("CREATE TABLE shop.thing (id int PRIMARY KEY, size int)")
+        admin.execute("INSERT INTO shop.thing VALUES (1, 0)")
+    with running_pooler(empty_database.url, schema="shop") as pooler:
+        yield pooler
 
 
 def opened(pooler: Pooler, **options: float) -> DatabaseConnection:

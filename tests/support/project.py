@@ -102,9 +102,11 @@ class Project:
             environment=environment,
         )
 
-    def start(self, *arguments: str, url: str | None = None) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, url: str | None = None, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
         """Start `reconcile` here, and leave it running."""
-        return cli.start(*arguments, cwd=self.directory, database=url or self.database.url)
+        return cli.start(*arguments, cwd=self.directory, database=url or self.database.url, environment=environment)
 
     def succeed(self, *arguments: str, **options: Any) -> cli.Finished:
         """Run `reconcile` and insist on exit code 0."""

@@ -1,0 +1,138 @@
+"""What follows a run: its effects, written with it and delivered after it, and whom to tell of it, or that it failed.
+
+Takes the Decision of an apply and its RunRecord, inside the transaction; afterwards the Outcome. Nothing that happens
+after the commit changes what the run has done: what could not be delivered waits in the outbox, and is said.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from msgspec.structs import replace
+
+from reconciler.connection import DatabaseConnection
+from reconciler.decide import Decision
+from reconciler.effects.backlog import count_of_run
+from reconciler.effects.delivery import Delivered, Pass, deliver
+from reconciler.effects.following import RunFacts, columns_named, following, outgoing
+from reconciler.effects.notifications import RunStory, failure_notifications, notifications
+from reconciler.effects.outbox import Entry, write
+from reconciler.effects.rows import read_rows
+from reconciler.errors import DatabaseProblem, ReconcileError, UsageProblem
+from reconciler.fields import seconds
+from reconciler.fit import relation_of
+from reconciler.ledger import RunRecord
+from reconciler.model import Json, RowKey
+from reconciler.outcome import EffectCounts, Outcome
+from reconciler.plan import Notice
+from reconciler.policy import Policy
+from reconciler.project import Project
+from reconciler.transaction import begin_read_only
+
+_AT_MOST_S = 60.0
+"""How long an apply goes on delivering, its own effects first; the next run, or `reconcile deliver`, does the rest."""
+
+LATER = "tried again by the next run, and by `reconcile deliver`"
+
+
+def write_effects(connection: DatabaseConnection, project: Project, decision: Decision, run: RunRecord) -> bool:
+    """Write to the outbox what the run's changes call for. Returns whether anything is to be delivered."""
+    tables = project.definitions.tables
+    writes = decision.plan.writes
+    pairs = list(following(writes, tables))
+    rows: dict[RowKey, dict[str, Json]] = {}
+    for name, wanted in columns_named(pairs).items():
+        rows |= read_rows(connection, tables[name], relation_of(decision.catalog, tables[name]), wanted)
+    entries = outgoing(pairs, RunFacts(run.id, run.commit, run.reason), rows)
+    told = project.definitions.policy.notify
+    if told:
+        entries += notifications(decision.plan.changes, told, _story(run, decision.plan.database))
+    if entries or (writes and decision.head.undelivered):
+        write(connection, run.id, entries)
+    return bool(entries) or decision.head.undelivered
+
+
+def _story(run: RunRecord, database: str) -> RunStory:
+    return RunStory(
+        run=run.id,
+        commit=run.commit,
+        author=f"{run.author_name} <{run.author_email}>",
+        actor=run.actor,
+        reason=run.reason,
+        run_url=run.run_url,
+        database=database,
+    )
+
+
+def deliver_effects(connection: DatabaseConnection, policy: Policy, outcome: Outcome) -> Outcome:
+    """The Outcome with what was delivered, and with a notice of what was not. Raises nothing: the run is committed."""
+    delivered = None
+    try:
+        delivered = deliver(connection, policy.delivery, Pass(run=outcome.run_id, at_most_s=_AT_MOST_S))
+        with begin_read_only(connection, doing="counting effects"):
+            states = count_of_run(connection, outcome.run_id)
+    except KeyboardInterrupt:
+        return _with_notice(outcome, f"the delivery of effects was interrupted: what is left is {LATER}")
+    except DatabaseProblem:
+        return _with_notice(outcome, f"the database did not answer after the commit: effects wait, and are {LATER}")
+    except ReconcileError as error:
+        return _with_notice(outcome, f"effects wait to be delivered ({error}): they are {LATER}")
+    except Exception as error:  # a bug in a library must not make a committed run look as if it had failed
+        return _with_notice(outcome, f"effects wait to be delivered ({type(error).__name__}): they are {LATER}")
+    counts = EffectCounts(
+        delivered=states.get("delivered", 0), waiting=states.get("pending", 0), dead=states.get("dead", 0)
+    )
+    return replace(outcome, effects=counts, notices=(*outcome.notices, *_notices(delivered)))
+
+
+def _with_notice(outcome: Outcome, text: str) -> Outcome:
+    return replace(outcome, notices=(*outcome.notices, Notice(text)))
+
+
+def _notices(delivered: Delivered) -> list[Notice]:
+    notices = []
+    for failure in delivered.failures:
+        number = failure.number
+        what, they = ("1 effect was", "It is") if number == 1 else (f"{number:,} effects were", "They are")
+        notices.append(Notice(f"{what} not delivered: {failure.kind} {failure.target}: {failure.error}. {they} {LATER}"))
+    return notices
+
+
+@contextmanager
+def telling_of_failure(project: Project, actor: str, run_url: str | None) -> Iterator[None]:
+    """Tell whom the policy names when the block fails. What is raised is raised in any case, and unchanged."""
+    try:
+        yield
+    except UsageProblem:
+        raise
+    except ReconcileError as error:
+        _tell_of_failure(project, actor, run_url, error)
+        raise
+
+
+def _tell_of_failure(project: Project, actor: str, run_url: str | None, error: ReconcileError) -> None:
+    """At once, as a run that failed can write nothing to the outbox. One attempt; its outcome is nobody's concern."""
+    policy, revision = project.definitions.policy, project.revision
+    story = RunStory(
+        run=None,
+        commit=revision.commit if revision else "",
+        author=f"{revision.author_name} <{revision.author_email}>" if revision else "",
+        actor=actor,
+        reason=None,
+        run_url=run_url,
+        database="",
+    )
+    entries = failure_notifications(policy.notify, story, (str(error).splitlines() or [""])[0])
+    if not entries:
+        return
+    from reconciler.effects.webhook import WebhookDelivery
+
+    senders = []
+    for entry in entries:
+        sender = WebhookDelivery(entry.endpoint, os.environ, seconds(policy.delivery.timeout))
+        sender.start([Entry(0, entry.id, "", entry.kind, entry.endpoint, entry.target, entry.payload)])
+        senders.append(sender)
+    for sender in senders:
+        sender.results()

@@ -1,0 +1,454 @@
+"""Random histories on a real database and a real repository, held step by step against the rules of the design.
+
+Commits, hands in the database, clocks, kills, restores, dirty work trees, freezes, crashes and runs again: after each
+run every field must be what `tests.support.oracle` says, every changed field must have its audit entry, the ledger must
+say what was applied, the dry run must have said the same, and running again must change nothing.
+
+RECONCILE_MODEL=EXAMPLESxSTEPS (as in 400x60) makes it look longer than it does by default.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+import hypothesis.strategies as st
+import psycopg
+import pytest
+from hypothesis import HealthCheck, note, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from reconciler.break_glass import call_freeze, end_freeze, release
+from reconciler.connection import DatabaseConnection, open_database
+from reconciler.database_url import parse_database_url
+from reconciler.errors import ReconcileError
+from reconciler.initialize import initialize as init_ledger
+from reconciler.pipeline import Origin, Request, apply, make_plan, read_for_apply
+from reconciler.plan import Scope
+from reconciler.project import Project
+from tests.support.gitrepo import GitRepo
+from tests.support.oracle import NOTHING, Data, Entry, Memory, Rule, World, expected, expected_row, remember
+from tests.support.postgres import Database, Server
+
+_Field = tuple[str, str, str]
+
+TENANTS = ("t-acme", "t-bob")
+HOUR = timedelta(hours=1)
+RULES: dict[tuple[str, str], Rule] = {
+    ("tenants", "isWhatsappEnabled"): Rule(frozenset({False}), after=24 * HOUR),
+    ("tenants", "isAiEnabled"): Rule(frozenset({False}), checked=True),
+    ("tenants", "aiDailyLimit"): Rule(lower=True, after=6 * HOUR),
+    ("tenants", "status"): Rule(frozenset({"SUSPENDED", "ARCHIVED"}), after=12 * HOUR, checked=True),
+    ("tenants", "aiPlan"): Rule(frozenset({"FREE"}), after=3 * HOUR),
+    ("tenants", "aiCustomModel"): Rule(),
+    ("system_settings", "globalAiEnabled"): Rule(frozenset({False}), after=3 * HOUR),
+    ("system_settings", "emailEnabled"): Rule(frozenset({False})),
+    ("system_settings", "maxTenantsAllowed"): Rule(),
+}
+VALUES: dict[str, list[Data]] = {
+    "isWhatsappEnabled": [True, False],
+    "isAiEnabled": [True, False],
+    "aiDailyLimit": [5, 20, 50, 100],
+    "status": ["ACTIVE", "SUSPENDED", "ARCHIVED"],
+    "aiPlan": ["FREE", "PAID_BASIC", "PAID_PRO"],
+    "aiCustomModel": [None, "small", "large"],
+    "globalAiEnabled": [True, False],
+    "emailEnabled": [True, False],
+    "maxTenantsAllowed": [10, 100],
+}
+FIELDS: list[_Field] = [
+    *(("tenants", key, name) for key in TENANTS for table, name in RULES if table == "tenants"),
+    *(("system_settings", "system", name) for table, name in RULES if table == "system_settings"),
+]
+TENANTS_SCHEMA = """\
+table: tenants
+key: id
+label: name
+touch: updatedAt
+audit: {event: CHANGED, tenant: id}
+fields:
+  isWhatsappEnabled: {type: boolean, kill: false, restore: {after: %s}}
+  isAiEnabled: {type: boolean, kill: false, restore: {requires: [healthy]}}
+  aiDailyLimit: {type: integer, min: 1, max: 100, kill: lower, restore: {after: 6h}}
+  status:
+    type: enum
+    values: [ACTIVE, SUSPENDED, ARCHIVED]
+    kill: [SUSPENDED, ARCHIVED]
+    restore: {after: 12h, requires: [healthy]}
+  aiPlan: {type: enum, values: [FREE, PAID_BASIC, PAID_PRO, ENTERPRISE], kill: [FREE], restore: {after: 3h}}
+  aiCustomModel: {type: string, nullable: true}
+"""
+SETTINGS_SCHEMA = """\
+table: system_settings
+key: id
+touch: updatedAt
+missing_row: create
+audit: {event: SETTINGS_CHANGED}
+secret: [openaiApiKey, smtpPass, resendApiKey]
+fields:
+  globalAiEnabled: {type: boolean, kill: false, restore: {after: 3h}}
+  emailEnabled: {type: boolean, kill: false}
+  maxTenantsAllowed: {type: integer}
+"""
+POLICY = """\
+audit:
+  table: audit_logs
+  columns: {id: $uuid, tenantId: $tenant, actorUserId: $actor, eventType: $event, metadata: $metadata, timestamp: $now}
+  without_tenant: {tenant: t-acme}
+checks:
+  healthy: {type: sql, query: SELECT healthy FROM health}
+"""
+ORIGIN = Origin(actor="the test")
+
+
+def entries_of(name: str) -> st.SearchStrategy[Entry | None]:
+    """What git may say of a field; None is a release. Times are hours from now until `commit` makes them moments."""
+    values = st.sampled_from(VALUES[name])
+    texts = st.sampled_from(["confirmed", "again"])
+    override = st.dictionaries(st.sampled_from(["after", "requires", "freeze"]), texts, max_size=2)
+    plain = st.builds(Entry, values, reason=st.sampled_from([None, "a", "b"]), override=override.map(_pairs))
+    timed = st.builds(
+        _timed, values, st.sampled_from([-1, 1, 5, 30]), st.one_of(st.just(NOTHING), values), st.booleans()
+    )
+    return st.one_of(plain, plain, plain, timed, st.none())
+
+
+def _pairs(override: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(override.items()))
+
+
+_START = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def _timed(value: Data, hours: int, then: Data, restores: bool) -> Entry:
+    return Entry(value, until=_START + hours * HOUR, then=NOTHING if restores else then, restores=restores)
+
+
+EDITS = st.lists(
+    st.sampled_from(FIELDS).flatmap(lambda field: st.tuples(st.just(field), entries_of(field[2]))),
+    min_size=1,
+    max_size=3,
+)
+HANDS = st.sampled_from(FIELDS).flatmap(lambda field: st.tuples(st.just(field), st.sampled_from(VALUES[field[2]])))
+
+
+class Histories(RuleBasedStateMachine):
+    """One history: a repository, a database, and the memory of what the rules say."""
+
+    server: ClassVar[Server]
+    folder: ClassVar[Path]
+    number: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        type(self).number += 1
+        self.open = contextlib.ExitStack()
+        self.database: Database = self.open.enter_context(self.server.platform())
+        self.sql: psycopg.Connection[dict[str, Any]] = self.open.enter_context(self.database.connect())
+        self.repo = GitRepo(self.folder / f"history-{self.number}")
+        self.memories = {field: Memory() for field in FIELDS}
+        self.rules = dict(RULES)
+        self.committed: dict[_Field, Entry] = {}
+        self.healthy = True
+        self.frozen_until: datetime | None = None
+        self.project: Project | None = None
+        self.connection: DatabaseConnection
+
+    @initialize(values=st.fixed_dictionaries({field: st.sampled_from(VALUES[field[2]]) for field in FIELDS}))
+    def begin(self, values: dict[_Field, Data]) -> None:
+        """The platform as it is before anything is managed, and the ledger."""
+        for key in TENANTS:
+            self.database.tenant(key, **{name: values[table, row, name] for table, row, name in FIELDS if row == key})
+        self.database.settings(**{name: values[table, row, name] for table, row, name in FIELDS if row == "system"})
+        self.sql.execute("CREATE TABLE health (healthy boolean NOT NULL)")
+        self.sql.execute("INSERT INTO health VALUES (true)")
+        self.repo.write("schemas/tenants.yaml", TENANTS_SCHEMA % "24h")
+        self.repo.write("schemas/system_settings.yaml", SETTINGS_SCHEMA)
+        self.repo.write("schemas/policy.yaml", POLICY)
+        self._write(self.committed)
+        self.repo.commit()
+        self._connect()
+        init_ledger(self.connection, read_for_apply(self._request()).definitions)
+        self.sql.execute("UPDATE reconciler.meta SET movable_clock = true")
+        row = self.sql.execute("SELECT date_trunc('second', now()) AS now").fetchone()
+        assert row is not None
+        self.now: datetime = row["now"].astimezone(UTC) + timedelta(days=1)
+
+    def teardown(self) -> None:
+        """Drop the database."""
+        self.open.close()
+
+    # What people and programs do
+
+    @rule(edits=EDITS)
+    def commit(self, edits: list[tuple[_Field, Entry | None]]) -> None:
+        self.committed = self._edited(edits)
+        self._write(self.committed)
+        self.repo.commit()
+        self.project = None
+
+    @rule(after=st.sampled_from([1, 24, 48]))
+    def change_a_schema(self, after: int) -> None:
+        self.rules["tenants", "isWhatsappEnabled"] = Rule(frozenset({False}), after=after * HOUR)
+        self.repo.write("schemas/tenants.yaml", TENANTS_SCHEMA % f"{after}h")
+        self.repo.commit("Another cooldown")
+        self.project = None
+
+    @rule(hand=HANDS)
+    def change_by_hand(self, hand: tuple[_Field, Data]) -> None:
+        (table, key, name), value = hand
+        self.sql.execute(f'UPDATE {table} SET "{name}" = %s WHERE id = %s'.encode(), (value, key))
+
+    @rule()
+    def delete_the_settings(self) -> None:
+        self.sql.execute("DELETE FROM system_settings")
+
+    @rule(moves=st.sampled_from([-600, 1, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 24 * 3600 - 1, 24 * 3600]))
+    def move_the_clock(self, moves: int) -> None:
+        self.now += timedelta(seconds=moves)
+
+    @rule(healthy=st.booleans())
+    def break_or_mend(self, healthy: bool) -> None:
+        self.healthy = healthy
+        self.sql.execute("UPDATE health SET healthy = %s", (healthy,))
+
+    @precondition(lambda self: self.frozen_until is None)
+    @rule(hours=st.sampled_from([1, 12]))
+    def freeze(self, hours: int) -> None:
+        self.frozen_until = self.now + hours * HOUR
+        call_freeze(self.connection, self._project().definitions, self.frozen_until, "launch", "the test")
+
+    @precondition(lambda self: self.frozen_until is not None)
+    @rule()
+    def unfreeze(self) -> None:
+        end_freeze(self.connection, self._project().definitions, "over", "the test")
+        self.frozen_until = None
+
+    @precondition(lambda self: self._against())
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        field = data.draw(st.sampled_from(self._against()))
+        release(self.connection, self._project().definitions, [field], "it is over", "the test")
+        self.memories[field].released = True
+
+    # Runs
+
+    @rule(only=st.sampled_from([None, None, None, *TENANTS]))
+    def run(self, only: str | None) -> None:
+        self._run(self._project(), self._request(only), self.committed)
+
+    @rule(edits=EDITS)
+    def run_a_dirty_work_tree(self, edits: list[tuple[_Field, Entry | None]]) -> None:
+        entries = self._edited(edits)
+        self._write(entries)
+        request = self._request(dirty=True)
+        try:
+            self._run(read_for_apply(request), request, entries)
+        finally:
+            self.repo.git("checkout", "--quiet", "--", "state")
+
+    @rule(
+        table=st.sampled_from(
+            ["reconciler.run", "tenants", "reconciler.change", "audit_logs", "reconciler.managed_row", "reconciler.mark"]
+        ),
+        is_cut=st.booleans(),
+    )
+    def run_into_a_fault(self, table: str, is_cut: bool) -> None:
+        """A run that breaks where it first writes to the table: by an error, or by the end of its connection."""
+        cut = "PERFORM pg_terminate_backend(pg_backend_pid());" if is_cut else ""
+        self.sql.execute(
+            f"""
+            CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN {cut} RAISE EXCEPTION 'a fault'; END $$;
+            CREATE TRIGGER fault BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION fault();
+            """.encode()
+        )
+        before = self._everything()
+        try:
+            self._run(self._project(), self._request(), self.committed)
+        except ReconcileError as error:
+            note(f"broken off: {error}")
+            assert self._everything() == before
+            if self.connection.closed:
+                self._connect()
+        finally:
+            self.sql.execute("DROP FUNCTION fault CASCADE")
+
+    def _run(self, project: Project, request: Request, entries: Mapping[_Field, Entry]) -> None:
+        is_dirty = project.revision is not None and project.revision.dirty
+        frozen = self.frozen_until is not None and self.now < self.frozen_until
+        world = World(self.now, committed=not is_dirty, healthy=self.healthy, frozen=frozen)
+        before = self._values()
+        scope = [field for field in FIELDS if not request.scope.rows or f"{field[0]}/{field[1]}" in request.scope.rows]
+        foreseen = before | self._foreseen(scope, entries, before, world)
+        plan = make_plan(self.connection, request, project)
+        outcome = apply(self.connection, request, project, ORIGIN)
+        for change in outcome.plan.changes:
+            note(f"    {change.table}/{change.key}.{change.field}: {change.action.value}, {change.explanation} {change.hold}")
+        after = self._values()
+        assert after == foreseen
+        assert outcome.plan.fingerprint == plan.fingerprint, "the dry run said something else"
+        self._check_audit(outcome.run_id, entries, before, after)
+        for field in scope:
+            remember(self._rule(field), entries.get(field), self.memories[field], before[field], after[field], world)
+        self._check_ledger()
+        settled = self._everything()
+        again = apply(self.connection, request, project, ORIGIN)
+        assert (again.applied, again.audit_entries) == (0, 0)
+        assert self._everything() == settled, "running again changed something"
+
+    def _foreseen(
+        self, scope: list[_Field], entries: Mapping[_Field, Entry], before: Mapping[_Field, Data], world: World
+    ) -> dict[_Field, Data]:
+        named = [field for field in scope if field in entries]
+        foreseen = {
+            field: expected(self._rule(field), entries[field], self.memories[field], before[field], world)
+            for field in named
+            if before[field] is not NOTHING
+        }
+        missing = [field for field in named if before[field] is NOTHING]
+        if missing:
+            made = expected_row(
+                {field[2]: self._rule(field) for field in missing},
+                {field[2]: entries[field] for field in missing},
+                {field[2]: self.memories[field] for field in missing},
+                world,
+            )
+            if made is not None:
+                foreseen |= {field: made.get(field[2], DEFAULTS[field[2]]) for field in FIELDS if field[1] == "system"}
+        return foreseen
+
+    # What must hold after every run
+
+    def _check_audit(
+        self, run: str, entries: Mapping[_Field, Entry], before: Mapping[_Field, Data], after: Mapping[_Field, Data]
+    ) -> None:
+        changed = {
+            field: (None if before[field] is NOTHING else before[field], after[field])
+            for field in FIELDS
+            if before[field] != after[field] and not (before[field] is NOTHING and field not in entries)
+        }
+        written = self.sql.execute("SELECT metadata AS m FROM audit_logs WHERE metadata ->> 'run' = %s", [run]).fetchall()
+        found = {(m["table"], m["key"], m["field"]): (m["before"], m["after"]) for m in (row["m"] for row in written)}
+        assert found == changed
+        assert len(written) == len(changed)
+
+    def _check_ledger(self) -> None:
+        applied = {
+            (row["table_name"], row["key"], name): value
+            for row in self.sql.execute("SELECT * FROM reconciler.managed_row").fetchall()
+            for name, value in row["applied"].items()
+        }
+        assert applied == {field: m.base for field, m in self.memories.items() if m.base is not NOTHING}
+        marks = {
+            (row["table_name"], row["key"], row["field"]): row
+            for row in self.sql.execute("SELECT * FROM reconciler.mark").fetchall()
+        }
+        for field, memory in self.memories.items():
+            mark = marks.get(field, {"killed_at": None, "seen_at": None})
+            assert (field, mark["killed_at"]) == (field, memory.killed)
+            against = None if memory.against is None else memory.against[0]
+            assert (field, mark["seen_at"] is not None) == (field, memory.against is not None)
+            assert mark["seen_at"] is None or mark["seen_value"] == against
+
+    # Reading and writing
+
+    def _rule(self, field: _Field) -> Rule:
+        return self.rules[field[0], field[2]]
+
+    def _against(self) -> list[_Field]:
+        return [field for field, memory in self.memories.items() if memory.against is not None]
+
+    def _request(self, only: str | None = None, *, dirty: bool = False) -> Request:
+        scope = Scope(rows=(f"tenants/{only}",)) if only else Scope()
+        reason = "an incident" if dirty else None
+        return Request(directory=self.repo.path, scope=scope, allow_dirty=dirty, reason=reason, now=self.now)
+
+    def _project(self) -> Project:
+        """What the newest commit holds, read once."""
+        if self.project is None:
+            self.project = read_for_apply(self._request())
+        return self.project
+
+    def _edited(self, edits: list[tuple[_Field, Entry | None]]) -> dict[_Field, Entry]:
+        entries = dict(self.committed)
+        for field, entry in edits:
+            entries.pop(field, None)
+            if entry is not None:
+                until = entry.until and self.now + (entry.until - _START)
+                entries[field] = replace(entry, until=until)
+        return entries
+
+    def _write(self, entries: Mapping[_Field, Entry]) -> None:
+        for table in ("tenants", "system_settings"):
+            rows: dict[str, dict[str, Any]] = {}
+            for (of_table, key, name), entry in sorted(entries.items()):
+                if of_table == table:
+                    rows.setdefault(key, {})[name] = _long_form(entry)
+            self.repo.write(f"state/{table}.yaml", json.dumps(rows, indent=1) + "\n")
+
+    def _values(self) -> dict[_Field, Data]:
+        rows = {
+            (table, row["id"]): row
+            for table in ("tenants", "system_settings")
+            for row in self.sql.execute(f"SELECT * FROM {table}".encode()).fetchall()
+        }
+        return {
+            (table, key, name): rows[table, key][name] if (table, key) in rows else NOTHING
+            for table, key, name in FIELDS
+        }
+
+    def _everything(self) -> dict[str, list[Any]]:
+        """Every row of every table that a run writes, its run apart."""
+        return {
+            table: self.sql.execute(f"SELECT t::text FROM {table} t ORDER BY 1".encode()).fetchall()
+            for table in ("tenants", "system_settings", "audit_logs", "reconciler.change", "reconciler.managed_row",
+                          "reconciler.mark")
+        }  # fmt: skip
+
+    def _connect(self) -> None:
+        address = parse_database_url(self.database.url, variable="DATABASE_URL")
+        self.connection = self.open.enter_context(open_database([address]))
+
+
+DEFAULTS = {"globalAiEnabled": True, "emailEnabled": False, "maxTenantsAllowed": 100}
+
+
+def _long_form(entry: Entry) -> dict[str, Any]:
+    said: dict[str, Any] = {"value": entry.value}
+    if entry.reason is not None:
+        said["reason"] = entry.reason
+    if entry.until is not None:
+        said["until"] = entry.until.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if entry.restores:
+        said["then"] = "restore"
+    elif entry.then is not NOTHING:
+        said["then"] = {"value": entry.then}
+    if entry.override:
+        said["override"] = dict(entry.override)
+    return said
+
+
+@pytest.mark.slow
+def test_every_history_ends_as_the_rules_say(postgres_server: Server, tmp_path: Path) -> None:
+    examples, steps = map(int, os.environ.get("RECONCILE_MODEL", "25x25").split("x"))
+
+    class OnThisServer(Histories):
+        server = postgres_server
+        folder = tmp_path
+
+    run_state_machine_as_test(
+        OnThisServer,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,240 @@
+"""What a run may do to one field, told anew from the rules of the design: random histories are held against it.
+
+Takes rules of fields, and for each run what git asks, what is in the database, and the time; gives the value that must be
+there afterwards, and remembers what happened. It has no SQL, no plan and no ledger, and shares no code with the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+Way = Literal["kill", "restore", "neutral"]
+Data = Any
+
+
+class _Nothing:
+    """No such value: there is no base, the row does not exist, git does not name the field."""
+
+    def __repr__(self) -> str:
+        return "NOTHING"
+
+
+NOTHING = _Nothing()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one field is to be treated. `kills` are the values of the kill side; `lower` is for limits."""
+
+    kills: frozenset[Data] = frozenset()
+    lower: bool = False
+    after: timedelta | None = None
+    checked: bool = False
+
+    def way(self, before: Data, after: Data) -> Way:
+        """Toward the kill side, away from it, or neither."""
+        if self.lower:
+            return "neutral" if before == after else "kill" if after < before else "restore"
+        was, becomes = before in self.kills, after in self.kills
+        return "neutral" if was == becomes else "kill" if becomes else "restore"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What git says of one field."""
+
+    value: Data
+    reason: str | None = None
+    until: datetime | None = None
+    then: Data = NOTHING
+    restores: bool = False
+    override: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class World:
+    """What all fields of a run have in common."""
+
+    now: datetime
+    committed: bool = True
+    healthy: bool = True
+    frozen: bool = False
+
+
+@dataclass
+class Memory:
+    """What must be remembered of one field from run to run.
+
+    `base` was applied last; `known` was there when a run last looked. `against` stands in the database against git's
+    will: the value, git's entry when git first saw it (None: not yet), and whether broken glass left it; `released` once
+    somebody gave it back to git. `spent` holds the waivers that no longer count; `replaced` what was there before git
+    made it a value.
+    """
+
+    base: Data = NOTHING
+    known: Data = NOTHING
+    killed: datetime | None = None
+    against: tuple[Data, Entry | None, bool] | None = None
+    released: bool = False
+    spent: set[tuple[str, str]] = field(default_factory=set)
+    replaced: dict[Data, Data] = field(default_factory=dict)
+
+
+def wanted(entry: Entry, memory: Memory, now: datetime) -> Data:
+    """The value that git asks for at this time."""
+    if entry.until is None or now < entry.until:
+        return entry.value
+    if entry.restores:
+        return memory.replaced.get(entry.value, entry.value)
+    return entry.value if entry.then is NOTHING else entry.then
+
+
+def expected(rule: Rule, entry: Entry, memory: Memory, has: Data, world: World) -> Data:
+    """The value after the run, of a row that exists."""
+    wants, base = wanted(entry, memory, world.now), memory.base
+    passes = _Guards(rule, entry, memory, world)
+    if wants == has == base or _is_kept_glass(rule, entry, memory, has, wants):
+        return has
+    if base is not NOTHING and rule.way(base, has) == "restore":
+        if wants == base:
+            return base  # re-opened behind git's back
+        if rule.way(base, wants) == "restore":
+            return wants if passes.to(base, wants) else base  # opened by hand ahead of git
+    if _is_killed_by_hand(rule, memory, has, wants) and not _is_touched(entry, memory, has):
+        return has
+    return wants if passes.to(has, wants) else has
+
+
+def expected_row(
+    rules: Mapping[str, Rule], entries: Mapping[str, Entry], memories: Mapping[str, Memory], world: World
+) -> dict[str, Data] | None:
+    """The values of a row that does not exist, once a run has made it; None where it is not made."""
+    values: dict[str, Data] = {}
+    is_made = False
+    for name, entry in entries.items():
+        rule, memory = rules[name], memories[name]
+        wants = wanted(entry, memory, world.now)
+        way: Way = "neutral" if memory.base is NOTHING else rule.way(memory.base, wants)
+        way = "kill" if wants in rule.kills else way
+        goes_ahead = _Guards(rule, entry, memory, world).pass_on(way, memory.base)
+        is_made = is_made or goes_ahead
+        values[name] = memory.base if way == "restore" and not goes_ahead else wants
+    return values if is_made else None
+
+
+def remember(
+    rule: Rule, entry: Entry | None, memory: Memory, has: Data, becomes: Data, world: World
+) -> None:
+    """Take note of what a run saw (`has`, NOTHING where there was no row) and left behind (`becomes`)."""
+    if entry is None:
+        if world.committed and memory.base is not NOTHING:
+            _release(rule, memory, has)
+        return
+    wants, written = wanted(entry, memory, world.now), becomes != has
+    if not world.committed and not written and has == wants:
+        return  # nothing is learnt from a work tree that agrees with the database
+    is_new_kill = _is_new_kill(rule, memory, has)
+    is_kill = written and (becomes in rule.kills if has is NOTHING else rule.way(has, becomes) == "kill")
+    if is_new_kill or is_kill:
+        memory.killed = world.now
+    is_kept = not written and has != wants and _is_killed_by_hand(rule, memory, has, wants)
+    is_kept = is_kept and not _is_touched(entry, memory, has)
+    is_glass = not written and _is_kept_glass(rule, entry, memory, has, wants)
+    if written or (becomes == wants != memory.base) or (is_kept and is_new_kill and not is_glass):
+        memory.spent |= set(entry.override)
+    if written and has is not NOTHING and becomes != memory.base:
+        memory.replaced[becomes] = has
+    memory.against = _stands_against(memory, entry, has, becomes, world, is_kept=is_kept or is_glass)
+    memory.released = memory.released and memory.against is not None and not written
+    if world.committed and (written or becomes == wants):
+        memory.base = becomes
+    memory.known = becomes
+
+
+def _stands_against(
+    memory: Memory, entry: Entry, has: Data, becomes: Data, world: World, *, is_kept: bool
+) -> tuple[Data, Entry | None, bool] | None:
+    """What is left against git's will by a run."""
+    if becomes != has:
+        return None if world.committed else (becomes, None, True)
+    was = memory.against if memory.against is not None and memory.against[0] == has else None
+    seen_by = entry if world.committed else None
+    if is_kept:
+        return (has, was[1] or seen_by, was[2]) if was else (has, seen_by, False)
+    return None if has == wanted(entry, memory, world.now) else was
+
+
+class _Guards:
+    """Cooldown, health and freezes, and the waivers that count against them."""
+
+    def __init__(self, rule: Rule, entry: Entry, memory: Memory, world: World) -> None:
+        self._rule = rule
+        self._memory = memory
+        self._world = world
+        self._waived = {guard for guard, text in entry.override if (guard, text) not in memory.spent}
+
+    def to(self, before: Data, after: Data) -> bool:
+        """Whether a change may be made now."""
+        return before == after or self.pass_on(self._rule.way(before, after), before)
+
+    def pass_on(self, way: Way, before: Data) -> bool:
+        """Whether a change that way may be made now."""
+        if way == "kill":
+            return True
+        if self._world.frozen and "freeze" not in self._waived:
+            return False
+        if way == "neutral":
+            return True
+        if not self._world.committed:
+            return False
+        if self._rule.checked and not self._world.healthy and "requires" not in self._waived:
+            return False
+        return "after" in self._waived or self._rule.after is None or self._is_cold(before)
+
+    def _is_cold(self, before: Data) -> bool:
+        killed = self._memory.killed
+        if killed is None:
+            return before not in self._rule.kills
+        assert self._rule.after is not None
+        return self._world.now >= killed + self._rule.after
+
+
+def _is_killed_by_hand(rule: Rule, memory: Memory, has: Data, wants: Data) -> bool:
+    """Whether the database stands on the kill side of git, and no run of git's put it there."""
+    if memory.base is NOTHING or has in (memory.base, wants):
+        return False
+    return rule.way(has, wants) == "restore" and rule.way(memory.base, has) != "restore"
+
+
+def _is_touched(entry: Entry, memory: Memory, has: Data) -> bool:
+    """Whether a commit has touched the entry since git first saw the value."""
+    if memory.against is None or memory.against[0] != has:
+        return False
+    return memory.released or memory.against[1] not in (None, entry)
+
+
+def _is_kept_glass(rule: Rule, entry: Entry, memory: Memory, has: Data, wants: Data) -> bool:
+    """Whether a run of a dirty work tree left the value, and git has not answered."""
+    if memory.against is None or not memory.against[2] or memory.released or memory.against[0] != has or wants == has:
+        return False
+    return rule.way(has, wants) != "kill" and not _is_touched(entry, memory, has)
+
+
+def _is_new_kill(rule: Rule, memory: Memory, has: Data) -> bool:
+    """Whether nobody has seen before that the value is on the kill side."""
+    if has is NOTHING:
+        return False
+    if memory.known is NOTHING:
+        return memory.killed is None and has in rule.kills
+    return rule.way(memory.known, has) == "kill"
+
+
+def _release(rule: Rule, memory: Memory, has: Data) -> None:
+    """Git names the field no longer. What is open by now was restored: a kill that comes later is another one."""
+    if has is not NOTHING and not rule.lower and has not in rule.kills:
+        memory.killed = None
+    memory.base = memory.known = NOTHING
+    memory.against, memory.released = None, False
