@@ -96,7 +96,8 @@ def _notices(delivered: Delivered) -> list[Notice]:
     for failure in delivered.failures:
         number = failure.number
         what, they = ("1 effect was", "It is") if number == 1 else (f"{number:,} effects were", "They are")
-        notices.append(Notice(f"{what} not delivered: {failure.kind} {failure.target}: {failure.error}. {they} {LATER}"))
+        where = f"{failure.kind} {failure.target}"
+        notices.append(Notice(f"{what} not delivered: {where}: {failure.error}. {they} {LATER}"))
     return notices
 
 

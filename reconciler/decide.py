@@ -51,6 +51,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     allowed_changes: int = 0
     allowance: Callable[[str | None], int] = lambda _applied: 0
     now: datetime | None = None
+    fields: frozenset[FieldKey] | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -101,6 +102,9 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
 
     found = _diff(project, desired, seen, marks)
     found += _orphans(connection, definitions.tables, head) if scope.is_everything else []
+    if inputs.fields is not None:
+        found = [change for change in found if (change.table, change.key, change.field) in inputs.fields]
+        marks = {field: mark for field, mark in marks.items() if field in inputs.fields}
     situation = Situation(
         now=now,
         tables=definitions.tables,

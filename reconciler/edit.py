@@ -36,9 +36,9 @@ def edit_text(path: str, data: bytes, edits: Sequence[AnyEdit], fields: Mapping[
     root = wanted = _read(path, data)
     text = data.removeprefix(_BOM).decode()
     bom = data[: len(data) - len(data.removeprefix(_BOM))]
+    for edit in edits:
+        wanted = edited_root(wanted, edit, fields)
     try:
-        for edit in edits:
-            wanted = edited_root(wanted, edit, fields)
         pending = list(edits)
         while pending:
             text, pending = _one_pass(text, root, pending, fields)

@@ -59,6 +59,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     reason: str | None
     dirty: bool
+    ahead: bool
     plan_id: str
     fingerprint: str
     scope: dict[str, list[str]]
@@ -85,7 +86,7 @@ def read_head(connection: Connection[Any]) -> Head:
                r.commit_id, r.id::text, r.at,
                EXISTS (SELECT FROM reconciler.outbox WHERE state IN ('pending', 'dead'))
           FROM reconciler.meta m
-          LEFT JOIN (SELECT * FROM reconciler.run WHERE NOT dirty ORDER BY sequence DESC LIMIT 1) r ON true
+          LEFT JOIN (SELECT * FROM reconciler.run WHERE NOT holds ORDER BY sequence DESC LIMIT 1) r ON true
         """
     ).fetchone()
     if row is None:
@@ -102,7 +103,7 @@ def settled_commit(connection: Connection[Any]) -> str | None:
     row = connection.execute(
         """
         SELECT commit_id FROM reconciler.run
-         WHERE NOT dirty AND scope @> '{"tables": [], "rows": []}' AND jsonb_array_length(scope -> 'tables') = 0
+         WHERE NOT holds AND scope @> '{"tables": [], "rows": []}' AND jsonb_array_length(scope -> 'tables') = 0
            AND jsonb_array_length(scope -> 'rows') = 0 AND (counts ->> 'held')::integer = 0
          ORDER BY sequence DESC LIMIT 1
         """
@@ -229,9 +230,9 @@ def record_run(connection: Connection[Any], run: RunRecord) -> None:
     connection.execute(
         """
         INSERT INTO reconciler.run (id, commit_id, author_name, author_email, committer_name, committer_email, actor,
-                                    reason, dirty, plan_id, fingerprint, scope, counts, outcome, run_url,
+                                    reason, dirty, ahead, plan_id, fingerprint, scope, counts, outcome, run_url,
                                     pull_request, version)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s, %s, %s)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s, %s, %s)
         """,
         (
             run.id,
@@ -243,6 +244,7 @@ def record_run(connection: Connection[Any], run: RunRecord) -> None:
             run.actor,
             run.reason,
             run.dirty,
+            run.ahead,
             run.plan_id,
             run.fingerprint,
             to_text(run.scope),

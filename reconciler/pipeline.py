@@ -48,7 +48,7 @@ from reconciler.lock_holders import who_holds
 from reconciler.lost_answer import Reconnect, was_committed
 from reconciler.marks import Doer, marks_after
 from reconciler.masks import mask_notices
-from reconciler.model import Action, Change, RowKey
+from reconciler.model import Action, Change, FieldKey, RowKey
 from reconciler.outcome import Outcome
 from reconciler.plan import Notice, Plan, Scope
 from reconciler.project import Progress, Project, read_revision, read_work_tree, refuse_uncommitted, silent
@@ -61,6 +61,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What a user asked for. `revision` None: the work tree for a plan, HEAD for an apply.
 
     `allow_changes`: how many rows may change whatever the blast limit says. `now`: another time, for a demo.
+    `ahead`: the commit is not merged yet (`kill --now`); what it says is applied as a hold that runs from git respect,
+    whatever was applied last. `fields`: nothing but these is looked at.
     """
 
     directory: Path
@@ -72,6 +74,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     allow_changes: int = 0
     lock_timeout_ms: int = 10_000
     now: datetime | None = None
+    ahead: bool = False
+    fields: frozenset[FieldKey] | None = None
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +118,7 @@ def make_plan(connection: DatabaseConnection, request: Request, project: Project
         results = run_checks(decision.checks_needed, project.definitions.policy.checks, connection)
         decision, masks = _look(connection, project, msgspec.structs.replace(inputs, results=results))
     plan = msgspec.structs.replace(decision.plan, notices=(*decision.plan.notices, *masks))
-    ancestry = None if request.allow_rewind else ancestry_problem(project, decision)
+    ancestry = None if request.allow_rewind or request.ahead else ancestry_problem(project, decision)
     return msgspec.structs.replace(plan, refusals=(*plan.refusals, ancestry)) if ancestry else plan
 
 
@@ -256,6 +260,7 @@ def _inputs(connection: DatabaseConnection, request: Request, project: Project) 
         notices=tuple(Notice(note) for note in connection.notes),
         committed=project.revision is None or not project.revision.dirty or not request.allow_dirty,
         allowed_changes=request.allow_changes,
+        fields=request.fields,
         allowance=allowance,
         now=request.now,
     )
@@ -272,7 +277,7 @@ def _refuse_what_must_not_be(
     if problems:
         raise NotAsExpected(problems)
     ancestry = ancestry_problem(project, decision)
-    if ancestry is not None and not request.allow_rewind:
+    if ancestry is not None and not (request.allow_rewind or request.ahead):
         raise Stale(ancestry)
     if decision.plan.refusals:
         raise Refused("\n".join([*decision.plan.refusals, "Nothing was applied."]))
@@ -314,6 +319,7 @@ def _run_record(
         actor=origin.actor,
         reason=request.reason or revision.subject,
         dirty=revision.dirty,
+        ahead=request.ahead,
         plan_id=reviewed.id if reviewed is not None else plan.id,
         fingerprint=plan.fingerprint,
         scope={"tables": list(plan.scope.tables), "rows": list(plan.scope.rows)},
@@ -346,11 +352,13 @@ def _write(connection: DatabaseConnection, project: Project, decision: Decision,
         entries = write_entries(connection, audit, decision.catalog, run, actor, events)
         if entries != len(plan.writes):
             raise Refused(f"{entries} audit entries for {len(plan.writes)} changes: nothing was applied")
-    if not run.dirty:
+    if not (run.dirty or run.ahead):
         record_applied(connection, run.id, applied_after(plan.changes, decision.base))
     doer = Doer(f"commit {run.commit[:12]} ({run.author_name})")
     if run.dirty:
         doer = Doer(f"{run.actor}, not committed", f"{run.actor} broke the glass ({run.reason})")
+    elif run.ahead:
+        doer = Doer(doer.killer, f"{run.actor} applied commit {run.commit[:12]} before its merge ({run.reason})")
     marks = marks_after(
         plan.changes, decision.marks, desired=decision.desired, tables=tables, now=decision.now, doer=doer
     )

@@ -18,7 +18,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from reconciler.errors import InvalidInput, Problem
 from reconciler.model import MISSING, Action, Change, Direction, Finding, Hold, Json, Location, Missing
-from reconciler.plan import FORMAT_VERSION, Counts, Notice, Plan, Revision, Scope, count, fingerprint_of
+from reconciler.plan import FORMAT_VERSION, Counts, EffectSummary, Notice, Plan, Revision, Scope, count, fingerprint_of
 
 _Time = Annotated[str, Meta(description="RFC 3339.", extra_json_schema={"format": "date-time"})]
 _Value = Annotated[Any, Meta(description="Any JSON value. The key is left out where there is no value, as in no row.")]
@@ -110,6 +110,14 @@ class ChangeDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     base: _Value | UnsetType = UNSET
 
 
+class EffectDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many effects of a kind would follow for one target: a queue, a channel, a host."""
+
+    kind: str
+    target: str
+    count: _Count
+
+
 class PlanDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that a run would do and would not do, and why. Changes are sorted by table, key and field."""
 
@@ -125,6 +133,7 @@ class PlanDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     changes: tuple[ChangeDocument, ...]
     notices: tuple[NoticeDocument, ...]
     refusals: Annotated[tuple[str, ...], Meta(description="Why an apply of this plan would be refused as a whole.")]
+    effects: Annotated[tuple[EffectDocument, ...], Meta(description="What would follow the changes.")]
 
 
 class _Version(msgspec.Struct, frozen=True):
@@ -150,6 +159,7 @@ def plan_document(plan: Plan) -> PlanDocument:
         changes=tuple(map(change_document, plan.changes)),
         notices=tuple(map(notice_document, plan.notices)),
         refusals=plan.refusals,
+        effects=tuple(EffectDocument(each.kind, each.target, each.count) for each in plan.effects),
     )
 
 
@@ -290,4 +300,5 @@ def _plan_of(document: PlanDocument) -> Plan:
         refusals=document.refusals,
         counts=Counts(**msgspec.structs.asdict(document.counts)),
         fingerprint=document.fingerprint,
+        effects=tuple(EffectSummary(each.kind, each.target, each.count) for each in document.effects),
     )

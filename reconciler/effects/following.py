@@ -73,7 +73,7 @@ def columns_named(pairs: Sequence[tuple[Change, CompiledEffect]]) -> dict[str, d
 def outgoing(
     pairs: Iterable[tuple[Change, CompiledEffect]], facts: RunFacts, rows: Mapping[RowKey, Mapping[str, Json]]
 ) -> list[Outgoing]:
-    """The entries for these effects. `rows` has, of each row that a template looks into, its columns as they now are."""
+    """The entries. `rows` has the columns, as they are now, of the rows that a template looks into."""
     entries = []
     for change, effect in pairs:
         id = str(uuid.uuid4())

@@ -22,6 +22,14 @@ from reconciler.plan_json import (
 )
 
 
+class EffectCountsDocument(msgspec.Struct, frozen=True):
+    """What has become of the run's effects. Those that wait are tried again; the dead were given up."""
+
+    delivered: int
+    waiting: int
+    dead: int
+
+
 class RunDocument(msgspec.Struct, frozen=True):
     """What a run did. Counts are of fields, `rows` of rows; `duration_s` is in seconds."""
 
@@ -36,6 +44,7 @@ class RunDocument(msgspec.Struct, frozen=True):
     duration_s: float
     dirty: bool
     reason: str | None
+    effects: EffectCountsDocument
     notices: tuple[NoticeDocument, ...]
 
 
@@ -92,6 +101,7 @@ def render_outcome(outcome: Outcome) -> str:
         duration_s=round(outcome.duration_s, 6),
         dirty=outcome.dirty,
         reason=outcome.reason,
+        effects=EffectCountsDocument(outcome.effects.delivered, outcome.effects.waiting, outcome.effects.dead),
         notices=tuple(map(notice_document, outcome.notices)),
     )
     return encode_document(OutcomeDocument(FORMAT_VERSION, run, plan_document(outcome.plan))).decode()

@@ -40,6 +40,8 @@ def render_plan(plan: Plan, *, now: datetime, limit_chars: int = LIMIT) -> str:
         headline, total = "nothing to do", prose(words.nothing_to_do(plan))
     else:
         total = f"**{words.counted(plan)}**; {prose(words.managed(plan))} managed."
+        follows = words.effects_that_follow(plan)
+        total += f"\n\n{prose(follows)}" if follows else ""
     for refusal in plan.refusals[:_REFUSALS]:
         total += f"\n\n⛔ **An apply of this would be refused:** {prose(words.shorten(refusal, 300))}"
     return _fit(f"### reconcile: {headline}", total, _body(plan, plan.notices, now), _footer(plan, now), limit_chars)
@@ -50,6 +52,8 @@ def render_outcome(outcome: Outcome, *, now: datetime, limit_chars: int = LIMIT)
     did = _headline(outcome.plan, ("killed", "restored", "created", "changed"))
     headline = did if did and outcome.applied else "no row was changed"
     total = f"**{prose(words.outcome_sentence(outcome))}**"
+    effects = words.effects_sentence(outcome)
+    total += f"\n\n{effects}" if effects else ""
     on_purpose = words.on_purpose(outcome)
     total += f"\n\n⚠️ {prose(on_purpose)}" if on_purpose else ""
     body = _body(outcome.plan, outcome.notices, now)

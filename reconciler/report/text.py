@@ -51,6 +51,8 @@ def render_plan(plan: Plan, *, now: datetime, colour: bool, width: int) -> str:
     lines = [*_header(plan, now, ink, width), "", *_change_lines(plan.changes, now, ink, width)]
     notices = [*_notice_lines(plan.notices, ink, width), *_refusal_lines(plan, ink, width)]
     lines += [*notices, ""] if notices else []
+    follows = words.effects_that_follow(plan)
+    lines += pack([Piece(follows, breaks=True)], ink, width, 0) if follows else []
     sentence = f"Plan: {words.counted(plan)}; {words.managed(plan)} managed."
     return _text([*lines, f"{ink.paint(sentence, 'strong')} Fingerprint {words.visible(plan.fingerprint)[:12]}…"])
 
@@ -61,6 +63,8 @@ def render_outcome(outcome: Outcome, *, now: datetime, colour: bool, width: int)
     lines = _change_lines(outcome.plan.writes, now, ink, width)
     lines += _notice_lines(outcome.notices, ink, width)
     lines.append(ink.paint(words.outcome_sentence(outcome), "strong"))
+    effects = words.effects_sentence(outcome)
+    lines += [ink.paint(effects, "held" if outcome.effects.waiting or outcome.effects.dead else "")] if effects else []
     on_purpose = words.on_purpose(outcome)
     if on_purpose:
         lines += pack([Piece(on_purpose, "held", breaks=True)], ink, width, 0)

@@ -220,6 +220,39 @@ def outcome_sentence(outcome: Outcome) -> str:
     return f"{did} ({', '.join(about)})."
 
 
+_EFFECTS = {
+    "bullmq": ("job for the queue", "jobs for the queue"),
+    "redis_publish": ("message on", "messages on"),
+    "redis_stream": ("entry of the stream", "entries of the stream"),
+    "redis_delete": ("removal of", "removals of"),
+    "webhook": ("POST to", "POSTs to"),
+    "pg_notify": ("NOTIFY on", "NOTIFYs on"),
+}
+
+
+def effects_that_follow(plan: Plan) -> str:
+    """`Effects that follow: 2 jobs for the queue mail, 1 POST to $SLACK_URL.`; empty where none do."""
+    if not plan.effects:
+        return ""
+    parts = [
+        f"{each.count:,} {_EFFECTS[each.kind][each.count != 1]} {shorten(visible(each.target), 60)}"
+        for each in plan.effects[:_EFFECTS_LISTED]
+    ]
+    left = sum(each.count for each in plan.effects[_EFFECTS_LISTED:])
+    return f"Effects that follow: {', '.join(parts)}{f' and {left:,} more' if left else ''}."
+
+
+_EFFECTS_LISTED = 5
+
+
+def effects_sentence(outcome: Outcome) -> str:
+    """`Effects: 2 delivered, 1 waiting.`; empty where the run had none."""
+    effects = outcome.effects
+    counts = {"delivered": effects.delivered, "waiting": effects.waiting, "dead": effects.dead}
+    parts = [f"{number:,} {word}" for word, number in counts.items() if number]
+    return f"Effects: {', '.join(parts)}." if parts else ""
+
+
 def on_purpose(outcome: Outcome) -> str:
     """What was done that only a reason allows; empty for a plain run."""
     reason = visible((outcome.reason or "").strip())

@@ -249,7 +249,7 @@ def _last_run(connection: Connection[Any]) -> LastRun | None:
     row = connection.execute(
         """
         SELECT id::text, at, commit_id, author_name, actor FROM reconciler.run
-         WHERE NOT dirty ORDER BY sequence DESC LIMIT 1
+         WHERE NOT holds ORDER BY sequence DESC LIMIT 1
         """
     ).fetchone()
     return LastRun(row[0], format_timestamp(row[1]), *row[2:]) if row is not None else None

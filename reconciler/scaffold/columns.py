@@ -108,7 +108,7 @@ def _head(origin: str) -> Iterator[str]:
     yield "# yaml-language-server: $schema=json/table.schema.json"
     yield f"# {comment(origin)}"
     yield "# Read it once from top to bottom. Take out what the application alone should write. Say of each switch"
-    yield "# which side is the kill side, the one that must always work. The way back can wait: `restore: {after: 24h}`."
+    yield "# which side is the kill side, the one that must always work. A restore can wait: `restore: {after: 24h}`."
     yield "# Then run `reconcile schema`, and commit both."
 
 

@@ -135,7 +135,7 @@ def _without_tenant(lender: Lender | None, *, lend_tenant: bool) -> Iterator[str
     yield f"{before}without_tenant:"
     yield f"{before}  tenant: {NOBODY}"
     if lender is not None:
-        yield f"  # It must be a row of {comment(lender.relation.name)}. If there is none for this, `reconcile init` can make one:"
+        yield f"  # It must be a row of {comment(lender.relation.name)}. `reconcile init` can make it:"
         yield "  #   create:"
         yield f"  #     table: {word(lender.relation.name)}"
         yield f"  #     key: {word(lender.key)}"

@@ -173,12 +173,12 @@ class Histories(RuleBasedStateMachine):
         self.repo.write("schemas/policy.yaml", POLICY)
         self._write(self.committed)
         self.repo.commit()
-        self._connect()
-        init_ledger(self.connection, read_for_apply(self._request()).definitions)
-        self.sql.execute("UPDATE reconciler.meta SET movable_clock = true")
         row = self.sql.execute("SELECT date_trunc('second', now()) AS now").fetchone()
         assert row is not None
         self.now: datetime = row["now"].astimezone(UTC) + timedelta(days=1)
+        self._connect()
+        init_ledger(self.connection, read_for_apply(self._request()).definitions)
+        self.sql.execute("UPDATE reconciler.meta SET movable_clock = true")
 
     def teardown(self) -> None:
         """Drop the database."""

@@ -117,7 +117,7 @@ def files(draw: st.DrawFn) -> bytes:
         lines += draw(st.sampled_from([[], [""], ["", "# between rows"], ["", ""]]))
     if draw(st.booleans()):
         lines.append("# the end")
-    if draw(st.integers(0, 4)) == 0 and lines:
+    if draw(st.integers(0, 4)) == 0 and any(not line.startswith("#") for line in lines):
         lines.append("...")
     newline = draw(st.sampled_from(["\n", "\n", "\r\n"]))
     text = newline.join(lines) + (newline if draw(st.booleans()) else "")

@@ -143,7 +143,7 @@ def test_a_sound_playbook_of_an_invented_table_is_read_whole() -> None:
         ("lit, value: true", "lit, value: false", "this is on the kill side of lit: it restores nothing"),
         ("heat, value: 50", "heat, value: 501", "ovens.heat: 501 is more than the maximum 500"),
         ("heat, value: 50", "heat, value: $before", "$before is for `restore`: a kill sets a value of its own"),
-        ("set: [{table: ovens, row: $subject, field: heat", f"set: [{TWICE}field: heat", "heat of the same row is set twice"),
+        ("set: [{table: ovens, row: $subject, field: heat", f"set: [{TWICE}field: heat", "is set twice"),
         ("ovens, row: $subject, field: heat, value: 5", "oven, row: a, field: heat, value: 5", '"oven"'),
         ("row: $subject, field: heat, value: 5", "row: $subjct, field: heat, value: 5", "$subjct is not a directive"),
         ("    - {table: ovens, row: $subject, field: lit, value: true}\n", "", "`restore` says nothing of lit"),
