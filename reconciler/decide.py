@@ -41,7 +41,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
 
     `results`: the health checks made so far. `committed`: whether desired stands in a commit. `allowed_changes`: how
     many rows may change whatever the blast limit says; `allowance` tells, only where that is not enough, how many the
-    commits since a given one allow. `now`: another time than the database's, for a demo.
+    commits since a given one allow. `now`: another time than the database's, for a demo. `fields`: only these count.
     """
 
     scope: Scope = Scope()

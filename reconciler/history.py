@@ -54,7 +54,10 @@ COUNTED = 10_000
 
 
 class RunEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One run. Times are RFC 3339 in UTC. `dirty`: uncommitted files were applied beside the commit."""
+    """One run. Times are RFC 3339 in UTC.
+
+    `dirty`: uncommitted files were applied beside the commit; `ahead`: the commit was not merged yet.
+    """
 
     id: str
     at: str
@@ -66,6 +69,7 @@ class RunEntry(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     reason: str | None
     dirty: bool
+    ahead: bool
     outcome: str
     run_url: str | None
     pull_request: int | None
@@ -188,7 +192,7 @@ def _number_of(source: sql.Composable) -> sql.Composed:
 
 _RUN = sql.SQL(
     """r.id::text, r.at, r.commit_id, r.author_name, r.author_email, r.committer_name, r.committer_email, r.actor,
-               r.reason, r.dirty, r.outcome, r.run_url, r.pull_request, r.version, r.scope, r.counts"""
+               r.reason, r.dirty, r.ahead, r.outcome, r.run_url, r.pull_request, r.version, r.scope, r.counts"""
 )
 
 ENTRY = sql.SQL(
@@ -238,8 +242,8 @@ def entry_of(row: Sequence[Any]) -> HistoryEntry:
 
 
 def _run(row: Sequence[Any]) -> RunEntry:
-    identity, at, commit, author_name, author_email, committer_name, committer_email, actor, reason, dirty = row[:10]
-    outcome, run_url, pull_request, version, scope, counts = row[10:]
+    identity, at, commit, author_name, author_email, committer_name, committer_email, actor, reason = row[:9]
+    dirty, ahead, outcome, run_url, pull_request, version, scope, counts = row[9:]
     return RunEntry(
         id=identity,
         at=format_timestamp(at),
@@ -251,6 +255,7 @@ def _run(row: Sequence[Any]) -> RunEntry:
         actor=actor,
         reason=reason,
         dirty=dirty,
+        ahead=ahead,
         outcome=outcome,
         run_url=run_url,
         pull_request=pull_request,

@@ -51,7 +51,7 @@ def rule_problems(rule: str, fields: Iterable[str]) -> Iterator[tuple[str, str]]
         tree = ast.parse(rule.strip(), mode="eval")
     except (SyntaxError, ValueError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        yield f"not an expression: {reason}", "for example: aiDailyLimit <= aiMonthlyLimit"
+        yield f"not an expression: {reason}", "for example: dailyLimit <= monthlyLimit"
         return
     for node in ast.walk(tree):
         if not isinstance(node, _ALLOWED):

@@ -64,7 +64,8 @@ def _new_row(sheet: Sheet, edit: AnyEdit, row: MappingNode, fields: Mapping[str,
     lines = [" " * column + spell_key(edit.key, in_flow=False) + ":"]
     for name, node in row.items.items():
         lines += entries.field_lines(name, node, fields.get(name), column + sheet.step)
-    return [sheet.lines_at(sheet.spans.finish, ["", *lines] if _wants_blank_line(sheet, root) else lines)]
+    lines = ["", *lines] if _wants_blank_line(sheet, root) else lines
+    return [sheet.lines_at(sheet.spans.finish, lines, last=True)]
 
 
 def _wants_blank_line(sheet: Sheet, root: Span | None) -> bool:

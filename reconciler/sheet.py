@@ -23,21 +23,28 @@ _BLANK_LINE = re.compile(r"[ \t]*(\r\n|\r|\n)")
 
 
 class Replacement(msgspec.Struct, frozen=True):
-    """`text` for what stands from `start` to `end`. `moves`: what is cut out here is put in elsewhere."""
+    """`text` for what stands from `start` to `end`.
+
+    `moves`: what is cut out here is put in elsewhere. `listed`: it is put in with the commas that its neighbours need,
+    and they would not be the same with another beside it. `last`: of what is put in at one place, it comes last.
+    """
 
     start: int
     end: int
     text: str
     moves: bool = False
+    listed: bool = False
+    last: bool = False
 
 
 def overlap(replacements: Iterable[Replacement]) -> bool:
     """Whether two of them speak of the same characters."""
-    end = 0
+    end, listed_at = 0, -1
     for one in _in_order(replacements):
-        if one.start < end:
+        if one.start < end or (one.listed and one.start == listed_at):
             return True
         end = one.end
+        listed_at = one.start if one.listed else listed_at
     return False
 
 
@@ -52,7 +59,7 @@ def splice(text: str, replacements: Iterable[Replacement]) -> str:
 
 
 def _in_order(replacements: Iterable[Replacement]) -> list[Replacement]:
-    return sorted(replacements, key=lambda one: (one.start, one.end))
+    return sorted(replacements, key=lambda one: (one.start, one.end, one.last))
 
 
 class Sheet:
@@ -89,11 +96,11 @@ class Sheet:
         """Whether the text before the position ends in a line break, or is empty."""
         return position == 0 or self.text[position - 1] in "\r\n"
 
-    def lines_at(self, position: int, lines: Sequence[str]) -> Replacement:
+    def lines_at(self, position: int, lines: Sequence[str], *, last: bool = False) -> Replacement:
         """New lines before the line that begins there; at the end of a text without a last line break, after it."""
         body = self.newline.join(lines)
         text = body + self.newline if self.begins_line(position) else self.newline + body
-        return Replacement(position, position, text)
+        return Replacement(position, position, text, last=last)
 
     def lines_below(self, position: int, lines: Sequence[str]) -> Replacement:
         """New lines below the one that the position is in (or has just ended)."""
@@ -150,15 +157,15 @@ class Sheet:
     def into_flow(self, span: Span, after: Entry | None, pairs: Sequence[str]) -> list[Replacement]:
         """Pairs behind an entry; None is the opening bracket of an empty mapping."""
         if after is None:
-            return [Replacement(span.body + 1, span.body + 1, ", ".join(pairs))]
+            return [Replacement(span.body + 1, span.body + 1, ", ".join(pairs), listed=True)]
         end = after.end
         rest = _REST_OF_LINE.match(self.text, end)
         if rest is None or not self._is_first_on_its_line(span, after):
             space = " " if self.text[end - 1] == ":" else ""
-            return [Replacement(end, end, space + ", " + ", ".join(pairs))]
+            return [Replacement(end, end, space + ", " + ", ".join(pairs), listed=True)]
         indent = self.text[self.line_start(after.key_start) : after.key_start]
         lines = [f"{indent}{pair}," for pair in pairs[:-1]] + [f"{indent}{pairs[-1]}{rest[1]}"]
-        comma = [] if rest[1] else [Replacement(end, end, ",")]
+        comma = [] if rest[1] else [Replacement(end, end, ",", listed=True)]
         return [*comma, self.lines_below(end, lines)]
 
     def _is_first_on_its_line(self, span: Span, entry: Entry) -> bool:

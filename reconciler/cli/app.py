@@ -15,6 +15,7 @@ from reconciler.cli.run import run_options, run_reconcile
 from reconciler.errors import Failed, ReconcileError, UsageProblem
 
 COMMANDS = {
+    "deliver": "reconciler.cli.deliver",
     "drift": "reconciler.cli.drift",
     "freeze": "reconciler.cli.freeze",
     "history": "reconciler.cli.history",
@@ -34,6 +35,7 @@ COMMANDS = {
 """Command name to the module whose `command` it is."""
 
 SHORT_HELP = {
+    "deliver": "Deliver effects that have not arrived yet.",
     "drift": "List what differs in the database from what was applied last.",
     "freeze": "From now until a time, apply nothing but kills.",
     "history": "Tell who changed what, when and why.",

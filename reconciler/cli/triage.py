@@ -12,7 +12,7 @@ from reconciler.cli.options import Seconds, output_option, project_options
 from reconciler.cli.output import colour_on, put, width_of_terminal
 from reconciler.errors import Failed
 
-_CLEAR = "\x1b[H\x1b[2J\x1b[3J"
+_CLEAR = "\x1b[H\x1b[2J"
 
 
 @click.command("triage")

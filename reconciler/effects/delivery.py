@@ -19,12 +19,13 @@ from typing import Any, Self
 import msgspec
 
 from reconciler.connection import DatabaseConnection
+from reconciler.effects.backlog import Backlog, Undelivered, read_backlog, read_undelivered
 from reconciler.effects.delivery_policy import DeliveryPolicy
-from reconciler.effects.outbox import Entry, Result, Retries, Which, claim, mark
+from reconciler.effects.outbox import Entry, Result, Retries, Which, claim, mark, revive
 from reconciler.effects.payloads import BULLMQ
-from reconciler.errors import UsageProblem
+from reconciler.errors import NotAsExpected, Problem, UsageProblem
 from reconciler.fields import seconds
-from reconciler.transaction import begin_read_write
+from reconciler.transaction import begin_read_only, begin_read_write
 
 _BATCH = 1_000
 """Entries that are sent and marked together."""
@@ -90,6 +91,35 @@ def deliver(
             if not claimed.entries and not claimed.superseded:
                 break
     return tally.result()
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What `reconcile deliver` has done, and what has not arrived, in at most `_LISTED` groups."""
+
+    delivered: Delivered
+    revived: int
+    backlog: Backlog
+    undelivered: tuple[Undelivered, ...]
+
+
+_LISTED = 50
+
+
+def deliver_all(
+    connection: DatabaseConnection, policy: DeliveryPolicy, *, limit: int | None, retry_dead: bool
+) -> Report:
+    """Deliver what waits, whether or not its next attempt is due, unless it was refused; first revive the dead."""
+    revived = 0
+    with begin_read_write(connection, doing="looking into the outbox"):
+        found = connection.execute("SELECT to_regclass('reconciler.outbox') IS NOT NULL").fetchone()
+        if found is None or not found[0]:
+            raise NotAsExpected([Problem("there is no ledger", None, "run `reconcile init` once")])
+        if retry_dead:
+            revived = revive(connection)
+    delivered = deliver(connection, policy, Pass(eager=True, limit=limit))
+    with begin_read_only(connection, doing="looking into the outbox"):
+        undelivered = read_undelivered(connection, _LISTED)
+        return Report(delivered, revived, read_backlog(connection), tuple(undelivered))
 
 
 class _Tally:

@@ -113,7 +113,7 @@ def _finding(entry: HistoryEntry) -> Iterator[Piece]:
 
 def _who(run: RunEntry) -> Iterator[Piece]:
     author = words.visible(f"{run.author_name} <{run.author_email}>")
-    state = " with uncommitted changes" if run.dirty else ""
+    state = " with uncommitted changes" if run.dirty else " before its merge" if run.ahead else ""
     yield Piece(f"by {words.shorten(author, 100)} in commit {words.visible(run.commit)[:12]}{state}")
     request = f" for pull request #{run.pull_request}" if run.pull_request is not None else ""
     yield Piece(f"applied by {words.shorten(words.visible(run.actor), 100)}{request}")
@@ -147,6 +147,7 @@ class RunDocument(msgspec.Struct, frozen=True):
     actor: str
     reason: str | None
     dirty: bool
+    ahead: bool
     outcome: str
     run_url: str | None
     pull_request: int | None
@@ -237,6 +238,7 @@ def _run_document(run: RunEntry) -> RunDocument:
         actor=run.actor,
         reason=run.reason,
         dirty=run.dirty,
+        ahead=run.ahead,
         outcome=run.outcome,
         run_url=run.run_url,
         pull_request=run.pull_request,

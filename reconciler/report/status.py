@@ -156,7 +156,7 @@ def who_did(off: Off) -> str:
         did = "by hand, or by the application, after the last run" if off.unseen else words.visible(off.by)
     else:
         author = words.shorten(words.visible(f"{cause.author} <{cause.author_email}>"), 100)
-        state = " with uncommitted changes" if cause.dirty else ""
+        state = " with uncommitted changes" if cause.dirty else " before its merge" if cause.ahead else ""
         request = f" for pull request #{cause.pull_request}" if cause.pull_request is not None else ""
         by = words.shorten(words.visible(cause.actor), 100)
         did = f"by {author} in commit {words.visible(cause.commit)[:12]}{state}, applied by {by}{request}"
@@ -236,7 +236,7 @@ def _drift_lines(change: Change, now: datetime, ink: Ink, width: int) -> list[st
 def _glass_section(glass: Sequence[Glass], limit: int, now: datetime, ink: Ink, width: int) -> list[str]:
     if not glass:
         return []
-    lines = ["", ink.paint(f"Broken glass, which git has not answered: {len(glass):,}", "strong")]
+    lines = ["", ink.paint(f"Applied outside of git, which has not answered: {len(glass):,}", "strong")]
     for each in glass[:limit]:
         since = f" since {words.moment(each.since, now)}" if each.since else ""
         lines += _change_lines(each.change, now, ink, width)

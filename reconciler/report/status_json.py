@@ -32,6 +32,7 @@ class CauseDocument(msgspec.Struct, frozen=True, kw_only=True):
     run_url: str | None
     pull_request: int | None
     dirty: bool
+    ahead: bool
 
 
 class OffDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,4 +159,5 @@ def _cause_document(cause: Cause) -> CauseDocument:
         run_url=cause.run_url,
         pull_request=cause.pull_request,
         dirty=cause.dirty,
+        ahead=cause.ahead,
     )

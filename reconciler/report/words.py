@@ -235,7 +235,7 @@ def effects_that_follow(plan: Plan) -> str:
     if not plan.effects:
         return ""
     parts = [
-        f"{each.count:,} {_EFFECTS[each.kind][each.count != 1]} {shorten(visible(each.target), 60)}"
+        f"{plural(each.count, *_EFFECTS.get(each.kind, (visible(each.kind),) * 2))} {shorten(visible(each.target), 60)}"
         for each in plan.effects[:_EFFECTS_LISTED]
     ]
     left = sum(each.count for each in plan.effects[_EFFECTS_LISTED:])

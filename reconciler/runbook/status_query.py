@@ -43,6 +43,7 @@ class Cause(msgspec.Struct, frozen=True):
     run_url: str | None
     pull_request: int | None
     dirty: bool
+    ahead: bool
 
 
 class KilledValue(msgspec.Struct, frozen=True):
@@ -98,13 +99,13 @@ def read_killed(
         UNION ALL
         SELECT l.field, true, NULL, l.key, l.value::text, {label}, l.managed, l.unseen, l.killed_at, l.killed_by,
                c.at, c.before::text, c.reason, c.file, c.line, c.run_id::text, c.run_reason, c.commit_id,
-               c.author_name, c.author_email, c.actor, c.run_url, c.pull_request, c.dirty
+               c.author_name, c.author_email, c.actor, c.run_url, c.pull_request, c.dirty, c.ahead
           FROM listed l
           LEFT JOIN {table} AS t ON t.{key} = l.key::{key_type}
           LEFT JOIN LATERAL (
               -- The newest change of the field; it is the cause only where it left the value that is there now.
               SELECT c.at, c.before, c.after, c.reason, c.file, c.line, c.run_id, r.reason AS run_reason, r.commit_id,
-                     r.author_name, r.author_email, r.actor, r.run_url, r.pull_request, r.dirty
+                     r.author_name, r.author_email, r.actor, r.run_url, r.pull_request, r.dirty, r.ahead
                 FROM reconciler.change c JOIN reconciler.run r ON r.id = c.run_id
                WHERE c.table_name = %(table)s AND c.key = l.key AND c.field = l.field
                ORDER BY r.sequence DESC LIMIT 1
@@ -144,7 +145,7 @@ def read_killed(
 _NOTHING = (
     "NULL::text, NULL::text, NULL::text, NULL::boolean, NULL::boolean, NULL::timestamptz, NULL::text",
     "NULL::timestamptz, NULL::text, NULL::text, NULL::text, NULL::int, NULL::text, NULL::text, NULL::text",
-    "NULL::text, NULL::text, NULL::text, NULL::text, NULL::int, NULL::boolean",
+    "NULL::text, NULL::text, NULL::text, NULL::text, NULL::int, NULL::boolean, NULL::boolean",
 )
 """The columns of a listed value, in the rows that count."""
 

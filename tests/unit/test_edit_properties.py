@@ -230,7 +230,8 @@ def _comments(data: bytes) -> Iterator[bytes]:
 
 def _block_lines(data: bytes, scalar: Scalar) -> range:
     """The lines of a text after `|` or `>`, in which nothing is a comment."""
-    return range(scalar.line, scalar.line + scalar.text.count("\n") + 1 if "\n" in scalar.text else scalar.line)
+    is_block = not scalar.plain and _style(data, scalar) in ("|", ">")
+    return range(scalar.line, scalar.line + scalar.text.count("\n") + 1 if is_block else scalar.line)
 
 
 def _scalars(node: Node | None) -> Iterator[Scalar]:

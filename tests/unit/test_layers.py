@@ -11,6 +11,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,12 @@ def layers_of(pyproject: str) -> list[list[str]]:
     return [[name.strip() for name in re.split("[:|]", line)] for line in layers]
 
 
+@cache
+def parsed(source: str) -> ast.Module:
+    """The source as a tree; each is looked at several times."""
+    return ast.parse(source)
+
+
 def part_of(module: str) -> str:
     """The module or package directly below ours: `report` for `reconciler.report.text`; none for ours itself."""
     return module.split(".")[1] if "." in module else ""
@@ -34,7 +41,7 @@ def part_of(module: str) -> str:
 
 def imports_of(module: str, source: str) -> Iterator[tuple[str, int]]:
     """Every module that is imported anywhere in the source, inside functions too, with its line."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -53,9 +60,9 @@ def violations(sources: Mapping[str, str], layers: list[list[str]]) -> list[str]
     for module, source in sources.items():
         for imported, line in imports_of(module, source):
             here, there = part_of(module), part_of(imported)
-            if imported.split(".")[0] == "reconciler" and here in height and there in height:
-                if height[there] > height[here]:
-                    found.append(f"{module}:{line} imports {imported}")
+            ours = imported.split(".")[0] == "reconciler" and here in height and there in height
+            if ours and height[there] > height[here]:
+                found.append(f"{module}:{line} imports {imported}")
     return found
 
 
@@ -145,7 +152,7 @@ def words_of_platform() -> set[str]:
 
 def strings_that_run(source: str) -> Iterator[tuple[str, int]]:
     """Every string of the source but docstrings and the texts below a value, which explain and are not run."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     told = {
         id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }

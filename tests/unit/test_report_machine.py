@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.errors import InvalidInput, NotAsExpected, Problem, ReconcileError, Stale, Unreachable
 from reconciler.model import Location
-from reconciler.outcome import Outcome
+from reconciler.outcome import EffectCounts, Outcome
 from reconciler.plan import Notice
 from reconciler.plan_json import decode_plan, encode_plan
 from reconciler.report import Format, render_outcome, render_plan
@@ -26,6 +26,7 @@ DONE = Outcome(
     released=0,
     duration_s=0.1841234567,
     notices=(Notice("two effects are still to be delivered"),),
+    effects=EffectCounts(delivered=1, waiting=2),
 )
 
 
@@ -55,6 +56,7 @@ def test_an_outcome_holds_the_run_and_a_plan_that_can_be_read_back() -> None:
         "duration_s": 0.184123,
         "dirty": False,
         "reason": None,
+        "effects": {"delivered": 1, "waiting": 2, "dead": 0},
         "notices": [{"message": "two effects are still to be delivered", "location": None}],
     }
     assert decode_plan(json.dumps(document["plan"]).encode(), "outcome") == DONE.plan
