@@ -19,7 +19,8 @@ FLIP_ROWS = (1, 1_000)
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table. `most` is how many times the floor it may take, `seconds` how long at most; None: no matter.
+    """One line of the table. `most` is how many times the floor it may take, `seconds` how long at most; None: no
+    matter.
 
     `change` None is a dry run of what was applied already; `writes` tells an apply from a dry run.
     """

@@ -1,9 +1,9 @@
 """The floors: psql scripts that do the same by hand, as well as somebody who knows Postgres would write them.
 
 Gives SQL and psql's arguments. Nothing here is slowed down: the desired values lie in a file that COPY can take, the
-temporary tables are analyzed where that pays, every step is one set-based statement, all of it one transaction. A script
-that changes rows writes the same rows with the same content as an apply of the tool: the tenants, an audit entry for
-each field, the run, the change and the managed row of the ledger.
+temporary tables are analyzed where that pays, every step is one set-based statement, all of it one transaction. A
+script that changes rows writes the same rows with the same content as an apply of the tool: the tenants, an audit entry
+for each field, the run, the change and the managed row of the ledger.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ ANALYZE changed;
 INSERT INTO reconciler.run (id, commit_id, author_name, author_email, committer_name, committer_email, actor, reason,
                             dirty, plan_id, fingerprint, scope, counts, outcome, version)
 VALUES (gen_random_uuid(), repeat('0', 40), 'Olu Operator', '{AUTHOR_EMAIL}', 'Olu Operator', '{AUTHOR_EMAIL}',
-        'operator@laptop', 'Raise the limits', false, gen_random_uuid(), repeat('0', 64), '{{{{}}}}', '{{{{}}}}', 'applied',
-        'by hand')
+        'operator@laptop', 'Raise the limits', false, gen_random_uuid(), repeat('0', 64), '{{{{}}}}', '{{{{}}}}',
+        'applied', 'by hand')
 RETURNING id AS run \\gset
 
 UPDATE tenants t

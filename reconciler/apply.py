@@ -124,8 +124,8 @@ def applied_after(
     """What the ledger holds of each row that `changes` speak of once they are applied; rows where nothing moves are
     left out.
 
-    Held and kept fields stay as they were: their base is still what was applied last. So does what a guard has put back,
-    which is not what git asks for.
+    Held and kept fields stay as they were: their base is still what was applied last. So does what a guard has put
+    back, which is not what git asks for.
     """
     after: dict[RowKey, dict[str, Json]] = {}
     moved: set[RowKey] = set()

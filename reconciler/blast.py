@@ -70,4 +70,5 @@ def _passed(limit: BlastLimit, rows: set[RowKey], sizes: Mapping[str, int]) -> I
             continue
         if count > share_of(limit.share) * size:
             percent = 100 * count / size if size else 100
-            yield f"{count} of {size} rows of {table} ({percent:.1f}%) would change, and the policy allows {limit.share}"
+            part = f"{count} of {size} rows of {table} ({percent:.1f}%)"
+            yield f"{part} would change, and the policy allows {limit.share}"

@@ -1,4 +1,5 @@
-"""What is decided outside of git, under a lock and with an audit entry: freezes, and the release of what broken glass left.
+"""What is decided outside of git, under a lock and with an audit entry: freezes, and the release of what broken glass
+left.
 
 Takes a connection, Definitions and who acts; gives a sentence on what was done. Each is one transaction.
 """
@@ -68,7 +69,8 @@ def release(
             raise Refused(f"nothing to release: {names} is not held against git. `reconcile drift` lists what is")
         record_marks(connection, {field: released(marks[field]) for field in fields})
         names = ", ".join(f"{table}/{key}.{name}" for table, key, name in fields)
-        return f"Released {names}: the next run from git decides, under the guards.", "RECONCILE_RELEASE", {"fields": names}
+        sentence = f"Released {names}: the next run from git decides, under the guards."
+        return sentence, "RECONCILE_RELEASE", {"fields": names}
 
     return _in_one_transaction(connection, definitions, reason, actor, work)
 
@@ -89,9 +91,11 @@ def _in_one_transaction(
         sentence, event, metadata = work(connection, catalog)
         audit = definitions.policy.audit
         if audit.without_tenant is None:
-            raise NotAsExpected([Problem("an entry about this belongs to no tenant", definitions.policy_places.of("audit"))])
+            place = definitions.policy_places.of("audit")
+            raise NotAsExpected([Problem("an entry about this belongs to no tenant", place)])
         row, tenant = audit.without_tenant.create, audit.without_tenant.tenant
         if row is not None and not row_exists(connection, row, catalog.relations[row.schema, row.table], tenant):
-            raise NotAsExpected([Problem(f"{row.table} has no row {tenant}", None, "run `reconcile init`: it makes it")])
+            text = f"{row.table} has no row {tenant}"
+            raise NotAsExpected([Problem(text, None, "run `reconcile init`: it makes it")])
         write_note(connection, audit, catalog, event, tenant, {**metadata, "reason": reason, "actor": actor})
     return sentence

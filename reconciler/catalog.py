@@ -145,8 +145,8 @@ class Column(msgspec.Struct, frozen=True):
         column = sql.Identifier(alias, self.name)
         if self.type in TIMESTAMP_TYPES:
             utc = sql.SQL("{} AT TIME ZONE 'UTC'").format(column) if self.type == "timestamptz" else column
-            # rtrim: the canonical text has only the digits that count. Infinity, and times before Christ, have none, and
-            # stand as the text that says so.
+            # rtrim: the canonical text has only the digits that count. Infinity, and times before Christ, have none,
+            # and stand as the text that says so.
             return sql.SQL(
                 """CASE WHEN isfinite({column}) AND {column} >= '0001-01-01'
                 THEN rtrim(rtrim(to_char({utc}, 'YYYY-MM-DD"T"HH24:MI:SS.US'), '0'), '.') || 'Z'
@@ -278,7 +278,8 @@ SELECT current_database(), current_user, current_setting('server_version_num')::
                       LEFT JOIN pg_type element ON element.oid = base.typelem AND base.typcategory = 'A'
                      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
               FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (schema, name, ordinal)
-              JOIN pg_class c ON c.oid = to_regclass(concat_ws('.', quote_ident(wanted.schema), quote_ident(wanted.name)))
+              JOIN pg_class c
+                ON c.oid = to_regclass(concat_ws('.', quote_ident(wanted.schema), quote_ident(wanted.name)))
               JOIN pg_namespace n ON n.oid = c.relnamespace) AS relation)::text
 """
 

@@ -1,8 +1,8 @@
 """Health checks: is it safe to switch something on again? Made only when a restore needs them.
 
-Takes the names needed and their declarations in the policy; gives what each of them saw. All are made at once, each with
-its own deadline, which nothing that a server or a resolver does can move; a check that cannot be made counts as not
-passed, and says why. Libraries are imported by the check that uses them.
+Takes the names needed and their declarations in the policy; gives what each of them saw. All are made at once, each
+with its own deadline, which nothing that a server or a resolver does can move; a check that cannot be made counts as
+not passed, and says why. Libraries are imported by the check that uses them.
 """
 
 from __future__ import annotations

@@ -314,8 +314,8 @@ def _left_unnamed(
         row = desired.get(table, {}).get(key)
         if mark.glass is None or mark.seen_at is None or field in spoken_of or (row is not None and name in row.values):
             continue
-        text = f"{name} of {table} {key} was made {to_text(mark.seen_value)} without a commit: {mark.glass}. Git does not"
-        notices.append(Notice(f"{text} name it: commit it, or `reconcile release {table}/{key}.{name}`"))
+        text = f"{name} of {table} {key} was made {to_text(mark.seen_value)} without a commit: {mark.glass}"
+        notices.append(Notice(f"{text}. Git does not name it: commit it, or `reconcile release {table}/{key}.{name}`"))
     return notices
 
 
@@ -363,7 +363,8 @@ def _check_expectations(
         for mismatch in expectations(connection, table, relation_of(catalog, table), rows):
             text = _mismatch_text(name, mismatch)
             if (name, mismatch.key) in at_work:
-                problems.append(Problem(text, mismatch.location, "a wrong key, or the row has changed: look before you go on"))
+                hint = "a wrong key, or the row has changed: look before you go on"
+                problems.append(Problem(text, mismatch.location, hint))
             else:
                 notices.append(Notice(text, mismatch.location))
     if problems:

@@ -73,9 +73,8 @@ class _TableReader:
             line, column = document.root.keys[key]
             place = Location(file, line, column)
             if not isinstance(node, Mapping):
-                self._problems.append(
-                    Problem(f"row {key}: a mapping of fields is expected", place, "field: value, indented below the key")
-                )
+                hint = "field: value, indented below the key"
+                self._problems.append(Problem(f"row {key}: a mapping of fields is expected", place, hint))
                 continue
             if not key or "\x00" in key:
                 self._problems.append(Problem("a row needs a key", place))

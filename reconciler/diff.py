@@ -76,7 +76,9 @@ def diff_row(
 _Verdict = tuple[Finding, Action, Direction, str]
 
 
-def _decide(field: Field | None, wanted: Value | None, base: _Side, actual: _Side, mark: Mark | None) -> _Verdict | None:
+def _decide(
+    field: Field | None, wanted: Value | None, base: _Side, actual: _Side, mark: Mark | None
+) -> _Verdict | None:
     """The eight rows of the three-way table (design, section 3), in its order; None is in sync."""
     if wanted is None or field is None:
         text = "git no longer names it: the value stays as it is, and is managed no more"
@@ -87,10 +89,12 @@ def _decide(field: Field | None, wanted: Value | None, base: _Side, actual: _Sid
         return (Finding.BREAK_GLASS, Action.KEEP, Direction.NEUTRAL, text)
     if isinstance(actual, Missing):
         finding = Finding.ADOPTION if isinstance(base, Missing) else Finding.DRIFT
-        return (finding, Action.CREATE, _direction_of_making(field, base, desired), "the row does not exist and is made")
+        direction = _direction_of_making(field, base, desired)
+        return (finding, Action.CREATE, direction, "the row does not exist and is made")
     if isinstance(base, Missing):
         if equal(actual, desired):
-            return (Finding.ADOPTION, Action.RECORD, Direction.NEUTRAL, "managed from now on; the database has it already")
+            text = "managed from now on; the database has it already"
+            return (Finding.ADOPTION, Action.RECORD, Direction.NEUTRAL, text)
         return (Finding.ADOPTION, Action.UPDATE, field.direction(actual, desired), "managed from now on")
     if equal(desired, base):
         return None if equal(actual, base) else _moved_behind_git(field, wanted, base, actual, mark)
@@ -121,7 +125,8 @@ def _moved_behind_git(field: Field, wanted: Value, base: Json, actual: Json, mar
     if touched_since_seen(wanted, actual, mark):
         text = "killed by hand, and restored by a commit that came after the kill was seen"
         return (Finding.KILLED_BY_HAND, Action.UPDATE, Direction.RESTORE, text)
-    text = f"killed by hand{_since(actual, mark)}: left as it is until a commit touches this entry (its value or reason)"
+    text = f"killed by hand{_since(actual, mark)}: left as it is until a commit touches this entry"
+    text += " (its value or reason)"
     return (Finding.KILLED_BY_HAND, Action.KEEP, Direction.KILL, text)
 
 
@@ -145,7 +150,10 @@ def _conflict(field: Field, wanted: Value, base: Json, actual: Json, mark: Mark 
 
 
 def _is_left_by_broken_glass(field: Field, wanted: Value, actual: _Side, mark: Mark | None) -> bool:
-    """Whether a run of a dirty work tree left this value, and git has not answered since. A kill waits for no answer."""
+    """Whether a run of a dirty work tree left this value, and git has not answered since.
+
+    A kill waits for no answer.
+    """
     if mark is None or mark.glass is None or mark.seen_at is None or isinstance(actual, Missing):
         return False
     if equal(actual, wanted.data) or not equal(mark.seen_value, actual):

@@ -71,7 +71,7 @@ def _one_pass(
             left.append(edit)
         else:
             made += found
-    return splice(text, made), left
+    return splice(sheet, made), left
 
 
 def _read(path: str, data: bytes) -> Node | None:

@@ -64,7 +64,7 @@ def state_schema(table: Table) -> dict[str, Any]:
     return {
         "$schema": _DRAFT,
         "title": f"Rows of {table.name}",
-        "description": f"A top-level key is a row's {table.definition.key}; below it stand the fields that git manages.",
+        "description": f"A top-level key is a row's {table.definition.key}; below it stand the managed fields.",
         "type": ["object", "null"],
         "additionalProperties": row,
     }

@@ -54,11 +54,16 @@ class EntryText:
     def _pair_lines(self, name: str, node: Node, column: int) -> list[str]:
         """A key and its value: on one line, but for a text of several."""
         before = " " * column + spell_key(name, in_flow=False) + ": "
-        if isinstance(node, Scalar) and not node.plain:
-            literal = spell_literal(node.text, " " * (column + self._step), self._sheet.newline)
-            if literal is not None:
-                return [before + literal[0], literal[1]]
+        literal = self._literal(node, " " * (column + self._step))
+        if literal is not None:
+            return [before + literal[0], literal[1]]
         return [before + self._spelled(name, node, in_flow=False)]
+
+    def _literal(self, node: Node, indent: str) -> tuple[str, str] | None:
+        """A text of several lines as a block; None for anything else, and where its last line break could be lost."""
+        if not isinstance(node, Scalar) or node.plain or not (self._sheet.ends_in_line_break or node.text[-1:] != "\n"):
+            return None
+        return spell_literal(node.text, indent, self._sheet.newline)
 
     def _all_lines(self, parts: Mapping[str, Node], column: int) -> list[str]:
         return [line for part, node in parts.items() for line in self._pair_lines(part, node, column)]
@@ -114,7 +119,7 @@ class EntryText:
             if in_flow:
                 found.append(self._sheet.out_of_flow(span, first, last))
             else:
-                found += [self._sheet.out_of_block(entry) for entry in span.entries[first : last + 1]]
+                found += [self._sheet.out_of_block(span, entry) for entry in span.entries[first : last + 1]]
         for index, parts in added.items():
             if in_flow:
                 found += self._sheet.into_flow(span, span.entries[index], self._pairs(parts))
@@ -139,12 +144,11 @@ class EntryText:
         if span.kind == "scalar":
             header = _HEADER.match(self._text, span.body)
             comment = (header[2] or "") if header else ""
-            if span.style == "|" and isinstance(new, Scalar) and not new.plain:
-                indent = re.compile(" *").match(self._text, first)
-                literal = spell_literal(new.text, indent[0] if indent else "", sheet.newline)
-                if literal is not None:
-                    text = anchor + literal[0] + comment + sheet.newline + literal[1]
-                    return [Replacement(span.start, span.end, text)]
+            indent = re.compile(" *").match(self._text, first)
+            literal = self._literal(new, indent[0] if indent else "") if span.style == "|" else None
+            if literal is not None:
+                text = anchor + literal[0] + comment + sheet.newline + literal[1]
+                return [Replacement(span.start, span.end, text)]
             return [Replacement(span.start, span.end, anchor + spell(new, in_flow=False) + comment)]
         spelled = anchor + spell(new, in_flow=False)
         if entry.colon is None or first <= entry.colon:
@@ -199,7 +203,7 @@ class EntryText:
         if value is not None:
             new = [*self._pair_lines("value", value, column), *lines]
             return [cut, sheet.lines_below(entry.colon, new), sheet.without_lines(first, span.after)]
-        found = [cut, sheet.lines_at(first, [" " * column + "value:" + self._text[entry.colon : head]])]
+        found = [cut, sheet.lines_at(first, [" " * column + "value:" + sheet.piece(entry.colon, head)])]
         at = first
         while at < span.end:
             if self._text[at] not in "\r\n":

@@ -18,8 +18,8 @@ import msgspec
 
 from reconciler.canonical import number
 from reconciler.effects.declared import Effect
-from reconciler.nodes import Node, Scalar, Sequence
 from reconciler.model import Direction, Json
+from reconciler.nodes import Node, Scalar, Sequence
 from reconciler.scalars import looks_like_yaml11_boolean, resolve, to_json
 
 Duration = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]*(s|m|h|d)$", description="a duration: 90s, 30m, 24h, 7d")]
@@ -182,7 +182,8 @@ class StringField(OnASide, frozen=True, tag="string", kw_only=True):
 
     def _parse(self, node: Node, raw: Json) -> Json:
         if not isinstance(raw, str):
-            raise NotAValue(f"{shown(raw)} is not a string", f'quote it: "{node.text}"' if isinstance(node, Scalar) else "")
+            hint = f'quote it: "{node.text}"' if isinstance(node, Scalar) else ""
+            raise NotAValue(f"{shown(raw)} is not a string", hint)
         if self.min_length is not None and len(raw) < self.min_length:
             raise NotAValue(f"shorter than {self.min_length} characters")
         if self.max_length is not None and len(raw) > self.max_length:

@@ -73,9 +73,8 @@ def problems_of_writing(
     """What keeps an apply from being made, beyond `problems_of_reading`: no UPDATE or INSERT, no audit table."""
     problems: list[Problem] = []
     if catalog.in_recovery:
-        problems.append(
-            Problem("this server is a replica: it can be planned against, not applied to", None, "use the primary's URL")
-        )
+        text = "this server is a replica: it can be planned against, not applied to"
+        problems.append(Problem(text, None, "use the primary's URL"))
     for name, rows in desired.items():
         table = definitions.tables[name]
         relation = relation_of(catalog, table)
@@ -110,7 +109,8 @@ def _missing_relation(name: str, place: Location, catalog: Catalog) -> Problem:
 def _column(relation: Relation, name: str, place: Location, role: str) -> Column | Problem:
     column = relation.columns.get(name)
     if "%" in name:
-        return Problem(f'"{name}": a name with a percent sign in it is not supported', place, "manage it through a view")
+        text = f'"{name}": a name with a percent sign in it is not supported'
+        return Problem(text, place, "manage it through a view")
     if column is None:
         return Problem(f'table {relation} has no column "{name}"', place, nearest(name, relation.columns))
     if not column.may_select:
@@ -168,7 +168,7 @@ def type_disagreements(field: Field, column: Column) -> Iterator[tuple[str, str]
         IntegerField: column.type in INTEGER_BITS or column.type == "numeric",
         NumberField: column.type in NUMBER_TYPES,
         StringField: column.type in TEXT_TYPES or column.type == "uuid",
-        EnumField: column.is_enum and not column.is_array or column.type in TEXT_TYPES,
+        EnumField: (column.is_enum and not column.is_array) or column.type in TEXT_TYPES,
         TimestampField: column.type in TIMESTAMP_TYPES,
         JsonField: column.type in ("json", "jsonb"),
         ArrayField: column.is_array,

@@ -33,7 +33,8 @@ def _end_of_recurring(freeze: Freeze, now: datetime) -> datetime | None:
     """
     from zoneinfo import ZoneInfo
 
-    assert freeze.cron is not None and freeze.for_ is not None
+    assert freeze.cron is not None
+    assert freeze.for_ is not None
     zone, length = ZoneInfo(freeze.timezone), timedelta(seconds=seconds(freeze.for_))
     begin = _last_begin(freeze.cron, zone, now)
     if begin is None:

@@ -1,7 +1,7 @@
 """The guards: what may hold a change that is otherwise decided.
 
-Takes the Changes of `diff`, the marks, what the checks saw, and the time; gives the Changes back, some of them held. Pure:
-checks are made elsewhere (`checks`), and asked for here by name.
+Takes the Changes of `diff`, the marks, what the checks saw, and the time; gives the Changes back, some of them held.
+Pure: checks are made elsewhere (`checks`), and asked for here by name.
 
 A change toward the kill side passes every guard. A guard is waived only by an `override` on the value in git; a waiver
 is used once: it does not count for a kill at whose time it stood there already, or that came after it was used.
@@ -145,7 +145,8 @@ def _put_back(change: Change, hold: Hold) -> Change:
 
 def _made_whole(changes: list[Change], situation: Situation) -> list[Change]:
     """A row that is made is made with all of its fields: what stays away is decided by the table's defaults, which know
-    of no kill. So where one field goes ahead (a kill), the others do: a restore that is held with what was applied last.
+    of no kill. So where one field goes ahead (a kill), the others do: a restore that is held with what was applied
+    last.
     """
     made = {(change.table, change.key) for change in changes if change.action is Action.CREATE}
     if not made:

@@ -17,7 +17,7 @@ import msgspec
 from psycopg import Connection, sql
 
 from reconciler.canonical import equal, from_text, text_array
-from reconciler.catalog import INTEGER_BITS, NUMBER_TYPES, Relation, TIMESTAMP_TYPES, document_of
+from reconciler.catalog import INTEGER_BITS, NUMBER_TYPES, TIMESTAMP_TYPES, Relation, document_of
 from reconciler.column_defaults import read_defaults
 from reconciler.errors import NotAsExpected, Problem
 from reconciler.fields import JsonField, NotAValue

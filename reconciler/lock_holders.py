@@ -26,7 +26,10 @@ SELECT DISTINCT a.pid, a.usename, coalesce(nullif(a.application_name, ''), 'an u
 
 
 def who_holds(connection: DatabaseConnection) -> str:
-    """A clause such as `; held by pid 812 (reconcile, role deploy, from 10.0.0.7, for 12 s)`; empty where none is seen."""
+    """A clause such as `; held by pid 812 (reconcile, role deploy, from 10.0.0.7, for 12 s)`.
+
+    Empty where none is seen.
+    """
     try:
         rows = connection.execute(_HOLDERS, (LOCK_KEY,)).fetchall()
     except psycopg.Error:

@@ -1,8 +1,8 @@
 """What the ledger is to remember of single fields after a run: kills, and what is at odds with git.
 
 Takes the Changes of a run, the marks that were there, the time and who the run acts for; gives the marks to store.
-Pure. The time a value was killed is remembered however it was killed (a commit, a hand, or before anybody managed it), and
-outlives the field's release, so that no detour ends a cooldown early.
+Pure. The time a value was killed is remembered however it was killed (a commit, a hand, or before anybody managed it),
+and outlives the field's release, so that no detour ends a cooldown early.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def _mark_after(
         return _digested(old, value, doer)
     if change.action is Action.KEEP and (change.direction is Direction.KILL or _moved_to_kill_side(change, field)):
         return _seen(change, old, value, field, now, doer)
-    is_seen = old.seen_at is not None and not isinstance(change.before, Missing) and equal(old.seen_value, change.before)
+    has = change.before
+    is_seen = old.seen_at is not None and not isinstance(has, Missing) and equal(old.seen_value, has)
     new = old if change.action is Action.HOLD and is_seen else _closed(old)
     new = _with_new_kill(new, change, old, field, now)
     return replace(new, spent=spend_waivers(change, old, value)) if change.action is Action.RECORD else new

@@ -1,7 +1,7 @@
 """The effective value: when a change has no effect, or a larger one than it looks (`masked_by` in a schema).
 
-Takes a connection inside a transaction, the Plan's changes and the tables; gives Notices for the plan. Made for plans that
-a person reads; a kill does not wait for it.
+Takes a connection inside a transaction, the Plan's changes and the tables; gives Notices for the plan. Made for plans
+that a person reads; a kill does not wait for it.
 """
 
 from __future__ import annotations

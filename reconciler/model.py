@@ -44,8 +44,8 @@ class Value(msgspec.Struct, frozen=True):
     """What one side says that a field should be, or is.
 
     Desired values carry the place where they stand and what the long form says beside them; actual ones carry only
-    `data`. `override` holds waivers: the guard's name and the reason. `entry` is the digest of git's entry where the value
-    is no longer the one that stands there (its `until` has passed).
+    `data`. `override` holds waivers: the guard's name and the reason. `entry` is the digest of git's entry where the
+    value is no longer the one that stands there (its `until` has passed).
     """
 
     data: Json

@@ -11,8 +11,8 @@ import re
 import socket
 from collections.abc import Mapping
 
-from reconciler.pipeline import Origin
 from reconciler.commit import Commit
+from reconciler.pipeline import Origin
 
 
 def origin_of(environment: Mapping[str, str], commit: Commit | None) -> Origin:

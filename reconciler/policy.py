@@ -136,7 +136,10 @@ class BullmqCheck(_Strict, frozen=True, kw_only=True, tag_field="type", tag="bul
 
 
 class HttpCheck(_Strict, frozen=True, kw_only=True, tag_field="type", tag="http"):
-    """A URL answers with the status. `$NAME` in it, and in a header's value, is the environment's, and is never shown."""
+    """A URL answers with the status.
+
+    `$NAME` in it, and in a header's value, is the environment's, and is never shown.
+    """
 
     url: str
     status: int = 200
@@ -191,10 +194,10 @@ def policy_problems(policy: Policy) -> Iterator[tuple[_Path, str, str]]:
         if needed not in policy.audit.columns.values():
             yield ("audit", "columns"), f"no column of the audit table takes {needed}", ""
     without = policy.audit.without_tenant
-    if without is not None and without.create is not None:
-        if without.create.row.get(without.create.key) != without.tenant:
-            path = ("audit", "without_tenant", "create", "row", without.create.key)
-            yield path, f"the row to create must have the key {without.tenant}", ""
+    create = without.create if without is not None else None
+    if without is not None and create is not None and create.row.get(create.key) != without.tenant:
+        path = ("audit", "without_tenant", "create", "row", create.key)
+        yield path, f"the row to create must have the key {without.tenant}", ""
     for index, freeze in enumerate(policy.freezes):
         for part, message, hint in _freeze_problems(freeze):
             yield ("freezes", index, part), message, hint

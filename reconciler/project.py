@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from reconciler.commit import Commit
 from reconciler.desired import read_desired
 from reconciler.documents import read_document
 from reconciler.errors import InvalidInput, Problem, Refused
@@ -18,7 +19,6 @@ from reconciler.invariants import broken
 from reconciler.model import Row
 from reconciler.nodes import Document
 from reconciler.plan import Revision
-from reconciler.commit import Commit
 from reconciler.repository import Repository
 from reconciler.schema import Definitions, read_definitions
 from reconciler.sources import SourceFile, files_in_work_tree

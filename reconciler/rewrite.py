@@ -31,8 +31,9 @@ from reconciler.spelling import spell, spell_key
 __all__ = ["rewrite"]
 
 _ANCHOR = re.compile(r"&[^ \t\r\n]+[ \t]*")
-_BLANK_LINE = re.compile(r"(?:\r\n|\r|\n)[ \t]*(?:\r\n|\r|\n)")
-_ENDS_IN_BLANK_LINE = re.compile(r"(?:^|\r\n|\r|\n)[ \t]*(?:\r\n|\r|\n)$")
+_BREAK = r"(?:\r\n|\r(?!\n)|\n)"
+_BLANK_LINE = re.compile(rf"{_BREAK}[ \t]*{_BREAK}")
+_ENDS_IN_BLANK_LINE = re.compile(rf"{_BREAK}[ \t]*{_BREAK}\Z")
 
 
 def rewrite(sheet: Sheet, root: Node | None, edit: AnyEdit, fields: Mapping[str, Field]) -> list[Replacement]:
@@ -92,7 +93,7 @@ def _in_row(
     span = row.value
     if not isinstance(after, MappingNode):
         index = root.entries.index(row)
-        cut = sheet.row_out_of_block(row) if root.is_block else sheet.out_of_flow(root, index, index)
+        cut = sheet.row_out_of_block(root, row) if root.is_block else sheet.out_of_flow(root, index, index)
         return _with_anchors(sheet, [cut], row, node, ())
     assert not isinstance(edit, RemoveRow)
     entry = span.entry(edit.field)
@@ -104,7 +105,7 @@ def _in_row(
         if entry is None:
             return []
         index = span.entries.index(entry)
-        cut = sheet.out_of_block(entry) if span.is_block else sheet.out_of_flow(span, index, index)
+        cut = sheet.out_of_block(span, entry) if span.is_block else sheet.out_of_flow(span, index, index)
         return _with_anchors(sheet, [cut], row, node, ())
     field = field_of(edit, fields)
     step = sheet.column(span.body) - sheet.column(root.body) if span.is_block else sheet.step

@@ -24,6 +24,7 @@ from reconciler.nodes import Sequence as SequenceNode
 from reconciler.policy import Name, Policy, policy_problems
 from reconciler.scalars import NotStorable, to_json
 
+
 class TableAudit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How an audit entry of this table finds its tenant, and what it is called.
 
@@ -165,7 +166,8 @@ def _read_policy(
         table = tables.get(invariant.table)
         if table is None:
             where = places.of("invariants", index, "table")
-            problems.append(Problem(f'no schema for a table "{invariant.table}"', where, nearest(invariant.table, tables)))
+            hint = nearest(invariant.table, tables)
+            problems.append(Problem(f'no schema for a table "{invariant.table}"', where, hint))
             continue
         for message, hint in rule_problems(invariant.rule, table.fields):
             problems.append(Problem(message, places.of("invariants", index, "rule"), hint))

@@ -17,6 +17,7 @@ from reconciler.spans import Entry, FileSpans, Span
 __all__ = ["Replacement", "Sheet", "overlap", "splice"]
 
 _BREAK = re.compile(r"\r\n|\r|\n")
+_BREAK_AT_END = re.compile(r"(?:\r\n|\r|\n)\Z")
 _REST_OF_LINE = re.compile(r"[ \t]*(,?)[ \t]*(#[^\r\n]*)?(?=[\r\n])")
 _COMMA = re.compile(r"[ \t\r\n]*,[ \t]*")
 _BLANK_LINE = re.compile(r"[ \t]*(\r\n|\r|\n)")
@@ -39,23 +40,39 @@ class Replacement(msgspec.Struct, frozen=True):
 
 def overlap(replacements: Iterable[Replacement]) -> bool:
     """Whether two of them speak of the same characters."""
-    end, listed_at = 0, -1
+    end, listed_end = 0, -1
     for one in _in_order(replacements):
-        if one.start < end or (one.listed and one.start == listed_at):
+        if one.start < end or (one.listed and one.start == listed_end):
             return True
         end = one.end
-        listed_at = one.start if one.listed else listed_at
+        listed_end = one.end if one.listed else listed_end
     return False
 
 
-def splice(text: str, replacements: Iterable[Replacement]) -> str:
-    """The text after all of them; what is inserted at one place comes in the order in which it was given."""
+def splice(sheet: Sheet, replacements: Sequence[Replacement]) -> str:
+    """The text after all of them; what is inserted at one place comes in the order in which it was given.
+
+    A text without a line break at its end gets none. A block (`|`) that was its end, and is not any more, keeps its
+    value: it must then say that no line break belongs to it.
+    """
+    text, chomping = sheet.text, sheet.spans.chomping
+    made = list(replacements)
+    if chomping and any(one.start == one.end == len(text) for one in made) and not _touches(made, chomping[0]):
+        made.append(Replacement(*chomping, "-"))
     pieces: list[str] = []
     at = 0
-    for one in _in_order(replacements):
+    for one in _in_order(made):
         pieces += [text[at : one.start], one.text]
         at = one.end
-    return "".join([*pieces, text[at:]])
+    result = "".join([*pieces, text[at:]])
+    if sheet.ends_in_line_break or not made:
+        return result
+    last = _BREAK_AT_END.search(result)
+    return result[: last.start()] if last else result
+
+
+def _touches(replacements: Iterable[Replacement], position: int) -> bool:
+    return any(one.start <= position <= one.end and one.start < one.end for one in replacements)
 
 
 def _in_order(replacements: Iterable[Replacement]) -> list[Replacement]:
@@ -70,6 +87,7 @@ class Sheet:
         self.spans = spans
         first = _BREAK.search(text)
         self.newline = first[0] if first else "\n"
+        self.ends_in_line_break = self.begins_line(len(text))
         self.step = 2
         root = spans.root
         if root is not None and root.is_block and root.entries:
@@ -80,8 +98,10 @@ class Sheet:
     # Lines
 
     def line_start(self, position: int) -> int:
-        """Where the line of a position begins."""
-        return max(self.text.rfind("\n", 0, position), self.text.rfind("\r", 0, position)) + 1
+        """Where the line of a position begins; the place between \\r and \\n is still of the line that they end."""
+        text = self.text
+        end = position - 1 if text[max(0, position - 1) : position + 1] == "\r\n" else position
+        return max(text.rfind("\n", 0, end), text.rfind("\r", 0, end)) + 1
 
     def next_line(self, position: int) -> int:
         """Where the line after the position's begins; the end of the text where there is none."""
@@ -106,32 +126,33 @@ class Sheet:
         """New lines below the one that the position is in (or has just ended)."""
         return self.lines_at(position if self.begins_line(position) else self.next_line(position), lines)
 
-    def without_lines(self, start: int, last: int, *, moves: bool = False) -> Replacement:
+    def without_lines(self, start: int, last: int) -> Replacement:
         """The lines from that of `start` to that of `last` (or that has just ended there), cut out whole."""
-        begin = self.line_start(start)
         end = last if self.begins_line(last) else self.next_line(last)
-        if end == len(self.text) and not self.begins_line(end):
-            # The file has no line break at its end, and shall have none after.
-            begin -= len(self._break_before(begin))
-        return Replacement(begin, end, "", moves)
+        return Replacement(self.line_start(start), end, "")
 
-    def _break_before(self, position: int) -> str:
-        if self.text[max(0, position - 2) : position] == "\r\n":
-            return "\r\n"
-        return self.text[max(0, position - 1) : position]
+    def piece(self, start: int, end: int) -> str:
+        """Text that is put in elsewhere, with lines below it: see `splice` on a block at the end of the text."""
+        text, chomping = self.text, self.spans.chomping
+        if chomping is None or not start <= chomping[0] <= end:
+            return text[start:end]
+        return text[start : chomping[0]] + "-" + text[chomping[1] : end]
 
     # Entries of a block mapping
 
-    def out_of_block(self, entry: Entry) -> Replacement:
+    def out_of_block(self, span: Span, entry: Entry) -> Replacement:
         """The entry's lines cut out, with the comments between and behind them, and none of those above."""
-        begin = self.line_start(entry.key_start)
-        if self.text[begin : entry.key_start].strip(" ") not in ("", "?"):
+        before = self.text[self.line_start(entry.key_start) : entry.key_start].strip(" ")
+        index = span.entries.index(entry)
+        if before in ("", "?"):
+            return self.without_lines(entry.key_start, entry.after)
+        if index + 1 == len(span.entries):
             raise Failed("it does not begin on a line of its own")
-        return self.without_lines(entry.key_start, entry.after)
+        return Replacement(entry.key_start, span.entries[index + 1].key_start, "")
 
-    def row_out_of_block(self, entry: Entry) -> Replacement:
+    def row_out_of_block(self, span: Span, entry: Entry) -> Replacement:
         """As `out_of_block`, and one of the blank lines that would otherwise meet."""
-        cut = self.out_of_block(entry)
+        cut = self.out_of_block(span, entry)
         above = self.line_start(cut.start - 1) if cut.start else 0
         if not cut.start or not _BLANK_LINE.fullmatch(self.text, above, cut.start):
             return cut
@@ -152,7 +173,9 @@ class Sheet:
         if comma:
             return Replacement(start, comma.end(), "")
         before = span.entries[first - 1].end if first else start
-        return Replacement(start if "#" in self.text[before:start] else before, end, "")
+        if before == start or "#" in self.text[before:start]:
+            return Replacement(start, end, "", listed=True)
+        return Replacement(before, end, "")
 
     def into_flow(self, span: Span, after: Entry | None, pairs: Sequence[str]) -> list[Replacement]:
         """Pairs behind an entry; None is the opening bracket of an empty mapping."""

@@ -111,7 +111,7 @@ def files_in_work_tree(directory: Path, folders: Sequence[str], problems: list[P
     root = os.path.realpath(os.fsencode(directory))
     files: list[SourceFile] = []
     for folder in folders:
-        path = os.path.join(root, os.fsencode(folder))
+        path = os.path.join(root, os.fsencode(folder))  # noqa: PTH118, bytes: names need not be UTF-8
         try:
             mode = os.lstat(path).st_mode
         except FileNotFoundError:
@@ -199,9 +199,9 @@ def _link(root: bytes, path: bytes, shown: str) -> Problem:
     """The Problem of a link in the work tree, which names its target."""
     target = os.path.realpath(path)
     readable = target.decode("utf-8", "backslashreplace")
-    if not os.path.lexists(target) or os.path.islink(target):
+    if not os.path.lexists(target) or os.path.islink(target):  # noqa: PTH114, bytes
         return problem_at(shown, f"this is a symbolic link to {readable}, which leads nowhere", "remove it")
-    if target != root and not target.startswith(os.path.join(root, b"")):
+    if target != root and not target.startswith(os.path.join(root, b"")):  # noqa: PTH118, bytes
         where = f"this is a symbolic link to {readable}, outside the project's directory"
         return problem_at(shown, where, "put the file itself here")
     return problem_at(shown, f"this is a symbolic link to {readable}, and links are not followed", "move the file here")

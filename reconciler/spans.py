@@ -34,6 +34,7 @@ __all__ = ["Alias", "Entry", "FileSpans", "Span", "anchored_nodes", "read_spans"
 
 _PROPERTY = re.compile(r"[&!][^ \t\r\n]*(?:[ \t]+|(?:[ \t]+#[^\r\n]*)?[\r\n]+[ \t]*)*")
 _COLON = re.compile(r"[ \t\r\n]*:")
+_HEADER = re.compile(r"[|>][-+0-9]*")
 _BLANK = " \t\r\n"
 _STARTS = (MappingStartEvent, SequenceStartEvent)
 _ENDS = (MappingEndEvent, SequenceEndEvent)
@@ -100,12 +101,14 @@ class Alias(msgspec.Struct, frozen=True, gc=False):
 
 class FileSpans(msgspec.Struct):
     """The whole file. `root` is None where it holds nothing. `finish` is where its last row could end: the beginning of
-    the line of ``...``, else the end of the text.
+    the line of ``...``, else the end of the text. `chomping` is set where the text ends in a block (`|`) without a line
+    break: the place in its header of the sign that says what becomes of the last one.
     """
 
     root: Span | None
     aliases: list[Alias]
     finish: int
+    chomping: tuple[int, int] | None = None
 
 
 def read_spans(text: str, keys: Collection[str], events: Callable[[bytes], Events] = DEFAULT_EVENTS) -> FileSpans:
@@ -120,6 +123,7 @@ class _Reader:
         self._next: Callable[[], Any] = events(text.encode()).get_event
         self._aliases: list[Alias] = []
         self._is_first_row = True
+        self._chomping: tuple[int, int] | None = None
 
     def read(self) -> FileSpans:
         root: Span | None = None
@@ -132,7 +136,7 @@ class _Reader:
             end = self._next()
             if end.__class__ is DocumentEndEvent and end.explicit:
                 finish = _place(end)[0]
-        return FileSpans(root, self._aliases, finish)
+        return FileSpans(root, self._aliases, finish, self._chomping)
 
     def _node(self, event: Any, depth: int) -> Span:
         start, end = _place(event)
@@ -156,9 +160,12 @@ class _Reader:
         while found := _PROPERTY.match(self._text, body, end):  # no scalar begins with & or ! itself
             body = found.end()
         if style in ("|", ">"):
-            header = self._text[body:end].split("\n", 1)[0].split("#", 1)[0]
+            header = _HEADER.match(self._text, body)
+            if header and end == len(self._text) and self._text[-1] not in "\r\n" and "-" not in header[0]:
+                keeps = header[0].find("+")
+                self._chomping = (body + keeps, body + keeps + 1) if keeps > 0 else (header.end(), header.end())
             end = max(body + 1, len(self._text[:end].rstrip(_BLANK)))
-            after = after if "+" in header else end
+            after = after if header and "+" in header[0] else end
         return Span("scalar", start, body, end, after, style, event.anchor, False)
 
     def _entries(self, span: Span, depth: int) -> int:

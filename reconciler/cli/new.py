@@ -58,16 +58,19 @@ def command(
     """
     from reconciler.scaffold.origin import installed_from
     from reconciler.scaffold.repository import (
-        commit_files,
+        commit_planned,
         plan_files,
         plan_files_from,
         refuse_unless_empty,
+        refuse_without_identity,
         write_planned,
     )
 
     if not from_database and (tables or audit_table):
         raise UsageProblem("--table and --audit-table name tables of a database: add --from-database")
     refuse_unless_empty(directory)
+    if with_git:
+        refuse_without_identity(directory)
     source = installed_from()
     spec = install or source.spec
     if from_database:
@@ -84,5 +87,5 @@ def command(
         say(
             f"note: requirements.txt installs {spec} from your package index. Is that this program? Else --install SPEC"
         )
-    commit = f", committed as {commit_files(directory)[:12]}" if with_git else ""
+    commit = f", committed as {commit_planned(directory, planned)[:12]}" if with_git else ""
     put(f"{directory}: {len(planned.files)} files{commit}. Next: its README.md says what is left to decide.")

@@ -236,7 +236,7 @@ def _drift_lines(change: Change, now: datetime, ink: Ink, width: int) -> list[st
 def _glass_section(glass: Sequence[Glass], limit: int, now: datetime, ink: Ink, width: int) -> list[str]:
     if not glass:
         return []
-    lines = ["", ink.paint(f"Applied outside of git, which has not answered: {len(glass):,}", "strong")]
+    lines = ["", ink.paint(f"Ahead of git, which has not answered: {len(glass):,}", "strong")]
     for each in glass[:limit]:
         since = f" since {words.moment(each.since, now)}" if each.since else ""
         lines += _change_lines(each.change, now, ink, width)

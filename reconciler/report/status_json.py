@@ -68,7 +68,7 @@ class CountDocument(msgspec.Struct, frozen=True):
 
 
 class GlassDocument(msgspec.Struct, frozen=True):
-    """A value that an apply of a dirty work tree left against git's will."""
+    """A value that a run ahead of git left so."""
 
     broken_by: str
     since: str | None

@@ -56,7 +56,7 @@ def _lines(status: Status, now: datetime, limit: int) -> Iterator[str]:
     shown = {(off.table, off.key, off.field) for off in listed}
     for title, changes in (
         ("Held by a guard", status.held),
-        ("Applied outside of git, which has not answered", tuple(each.change for each in status.glass)),
+        ("Ahead of git, which has not answered", tuple(each.change for each in status.glass)),
         ("Changed behind git's back", status.drifted),
         ("Waiting for the next run", status.waiting),
     ):

@@ -56,7 +56,7 @@ class LastRun(msgspec.Struct, frozen=True):
 
 
 class Glass(msgspec.Struct, frozen=True):
-    """A value that a run of a dirty work tree left against git's will: by whom and why, and since when."""
+    """A value that a run ahead of git left so, of a dirty work tree or before a merge: by whom, why, since when."""
 
     change: Change
     broken_by: str

@@ -78,7 +78,7 @@ def audit_columns(audit: Relation, structure: Structure) -> dict[str, str]:
     for part, candidates in (
         ("$actor", [column.name for column in columns if _ACTORS.intersection(words_of(column.name))]),
         ("$event", [c.name for c in columns if c.type in TEXT_TYPES and _EVENTS.intersection(words_of(c.name))]),
-        ("$metadata", sorted((c.name for c in columns if c.type in ("json", "jsonb")), key=_most_about)),
+        ("$metadata", [c.name for c in sorted(columns, key=_most_about) if c.type in ("json", "jsonb")]),
         ("$now", [c.name for c in columns if c.type in TIMESTAMP_TYPES and _TIMES.intersection(words_of(c.name))]),
     ):
         name = next((candidate for candidate in candidates if candidate not in found), None)
@@ -97,9 +97,10 @@ def tenant_column(columns: list[Column], structure: Structure) -> str | None:
     return next((name for name in likely if name in structure.refers), likely[0] if likely else None)
 
 
-def _most_about(name: str) -> int:
-    lowered = name.lower()
-    return _ABOUT.index(lowered) if lowered in _ABOUT else len(_ABOUT)
+def _most_about(column: Column) -> tuple[bool, int]:
+    """Columns that must be filled first, then those whose name says that an entry's details stand there."""
+    name = column.name.lower()
+    return not column.not_null, _ABOUT.index(name) if name in _ABOUT else len(_ABOUT)
 
 
 def _audit(audit: Relation | None, columns: Mapping[str, str], users: Mapping[str, str]) -> Iterator[str]:

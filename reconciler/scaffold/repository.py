@@ -16,15 +16,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from reconciler.catalog import Catalog, Relation, RelationName, read_catalog
+from reconciler.committing import commit_files, need_identity
 from reconciler.connection import DatabaseConnection
 from reconciler.documents import read_document
 from reconciler.editor_schema import editor_schemas
 from reconciler.errors import (
-    Failed,
     InvalidInput,
     NotAsExpected,
     Problem,
-    ReconcileError,
     Refused,
     UsageProblem,
     nearest,
@@ -38,7 +37,15 @@ from reconciler.schema import read_definitions
 from reconciler.state_files import StateFile, write_files
 from reconciler.transaction import begin_read_only
 
-__all__ = ["Planned", "commit_files", "plan_files", "plan_files_from", "refuse_unless_empty", "write_planned"]
+__all__ = [
+    "Planned",
+    "commit_planned",
+    "plan_files",
+    "plan_files_from",
+    "refuse_unless_empty",
+    "refuse_without_identity",
+    "write_planned",
+]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _LISTED = 40
@@ -132,17 +139,17 @@ def refuse_unless_empty(directory: Path) -> None:
         raise Refused(f"{directory} is not empty ({some}), and nothing was written. {advice}")
 
 
-def commit_files(directory: Path) -> str:
-    """Make a git repository of the directory, if it is none, and a commit; its id. Raises Failed where git does not."""
-    git = Git(directory)
-    try:
-        if not (directory / ".git").exists():
-            git.output("init", "--quiet", "--initial-branch=main")
-        git.output("add", "--all")
-        git.output("commit", "--quiet", "--message=Schemas and workflows, made by reconcile new")
-        return git.output("rev-parse", "HEAD").decode().strip()
-    except ReconcileError as error:
-        raise Failed(f"the files are in {directory}, but could not be committed: {error}") from None
+def refuse_without_identity(directory: Path) -> None:
+    """Raise Refused where git does not know who would commit there."""
+    there = next(folder for folder in (directory, *directory.absolute().parents) if folder.is_dir())
+    need_identity(there)
+
+
+def commit_planned(directory: Path, planned: Planned) -> str:
+    """Make a git repository of the directory, if it is none, and a commit of the files; its id."""
+    if not (directory / ".git").exists():
+        Git(directory).output("init", "--quiet", "--initial-branch=main")
+    return commit_files(directory, list(planned.files), "Schemas and workflows, made by reconcile new")
 
 
 def _planned(

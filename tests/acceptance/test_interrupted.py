@@ -175,13 +175,18 @@ def slow_commit(project: Project) -> None:
     )
 
 
-def wait_for_commit(database: Database) -> None:
-    """Wait until the server is in the middle of a COMMIT."""
+def wait_for_commit(database: Database, process: subprocess.Popen[str]) -> None:
+    """Wait until the server is in the middle of the process's COMMIT."""
     committing = """
         SELECT pid FROM pg_stat_activity
          WHERE datname = current_database() AND query = 'COMMIT' AND state = 'active'
     """
-    wait_until(lambda: database.execute(committing))
+
+    def is_committing() -> bool:
+        assert process.poll() is None, str(finish(process))
+        return bool(database.execute(committing))
+
+    wait_until(is_committing)
 
 
 def test_a_line_cut_before_commit_leaves_nothing_and_says_so(project: Project, line: FaultyLine) -> None:
@@ -221,7 +226,7 @@ def test_a_commit_that_is_still_going_on_is_waited_for_before_anything_is_said(
     project: Project, line: FaultyLine
 ) -> None:
     with project.start("--wait", "10s", url=line.url_through(project.database.url)) as process:
-        wait_for_commit(project.database)
+        wait_for_commit(project.database, process)
         line.refuse()
         line.heal()
         assert project.runs() == []
@@ -236,7 +241,7 @@ def test_where_the_database_is_gone_after_commit_the_outcome_is_unknown_and_how_
     project: Project, line: FaultyLine
 ) -> None:
     with project.start(url=line.url_through(project.database.url)) as process:
-        wait_for_commit(project.database)
+        wait_for_commit(project.database, process)
         line.refuse()
         done = finish(process)
     assert_plainly_refused(done, 1, "was applied is not known", "reconcile history --run ")
@@ -252,7 +257,7 @@ def test_where_the_database_is_gone_after_commit_the_outcome_is_unknown_and_how_
 def test_a_signal_while_it_commits_is_answered_with_the_truth(project: Project, number: signal.Signals) -> None:
     project.commit_state(LIMIT.format(5))
     with project.start() as process:
-        wait_for_commit(project.database)
+        wait_for_commit(project.database, process)
         process.send_signal(number)
         done = finish(process)
     if project.runs():
@@ -338,7 +343,7 @@ def test_a_pooler_that_dies_while_it_commits_is_gone_around_and_the_run_looked_u
     project.commit_state(LIMIT.format(5))
     with running_pooler(project.database.url, schema="public") as pooler:
         with project.start(url=pooler.url, environment={"DIRECT_URL": project.database.url}) as process:
-            wait_for_commit(project.database)
+            wait_for_commit(project.database, process)
             pooler.process.kill()
             done = finish(process)
     assert done.code == (0 if project.runs() else 1), str(done)

@@ -36,6 +36,8 @@ audit:
   table: entries
   columns: {id: $uuid, shop: $tenant, event: $event, metadata: $metadata}
   without_tenant: {tenant: none}
+invariants:
+  - {table: shops, rule: not open or seats != 0, message: an open shop has seats}
 """
 
 

@@ -18,7 +18,12 @@ _VALUES: dict[str, list[str]] = {
     "since": ["2026-11-27T09:00:00Z", '"1999-01-01T00:00:00Z"'],
 }
 _BLOCKS: dict[str, list[list[str]]] = {
-    "title": [["|", "one", "two"], [">-", "one", "", "two"], ["|-  # why", "one", "  two", "# three"], ["|+", "one", ""]],
+    "title": [
+        ["|", "one", "two"],
+        [">-", "one", "", "two"],
+        ["|-  # why", "one", "  two", "# three"],
+        ["|+", "one", ""],
+    ],
     "tags": [["", "- a", "- b   # b"], ["", "- 'x'", "# between", "- y"]],
     "extra": [["", "a: 1", "b:", "  - c", "  - d: e"], ["", "# in it", "x: {y: z}"]],
 }
@@ -29,7 +34,7 @@ _BETWEEN = ["", "", "", "# alone", "#", "  # deeper", "   "]
 
 @st.composite
 def _value(draw: st.DrawFn, field: str, in_flow: bool) -> str:
-    allowed = [text for text in _VALUES[field] if not in_flow or text not in ("",)]
+    allowed = [text for text in _VALUES[field] if not in_flow or text != ""]
     return draw(st.sampled_from(allowed))
 
 
@@ -112,7 +117,9 @@ def files(draw: st.DrawFn) -> bytes:
         lines.append("# yaml-language-server: $schema=x.json")
     if draw(st.booleans()):
         lines.append("---")
-    for key in draw(st.lists(st.sampled_from(["acme", '"bistro"', "'corner 1'", "12", "yes"]), unique=True, max_size=4)):
+    for key in draw(
+        st.lists(st.sampled_from(["acme", '"bistro"', "'corner 1'", "12", "yes"]), unique=True, max_size=4)
+    ):
         lines += draw(_row(key, indent, step))
         lines += draw(st.sampled_from([[], [""], ["", "# between rows"], ["", ""]]))
     if draw(st.booleans()):
