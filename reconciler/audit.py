@@ -149,8 +149,10 @@ def tenants_of(
     """To which tenant the entry of each change belongs: the row's own, or the policy's `without_tenant`."""
     fallback = policy.without_tenant.tenant if policy.without_tenant else ""
     return [
-        (found.get((change.table, change.key)) or fallback) if tables[change.table].definition.audit.tenant else
-        fallback for change in changes
+        found.get((change.table, change.key)) or fallback
+        if tables[change.table].definition.audit.tenant
+        else fallback
+        for change in changes
     ]
 
 

@@ -21,10 +21,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -109,6 +110,38 @@ class Git:
                 raise
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
+    def feed(self, data: bytes, *arguments: str, index: Path | None = None) -> bytes:
+        """What one command prints that reads `data`; `index` takes the place of the repository's own index."""
+        variables = {"GIT_INDEX_FILE": os.fspath(index)} if index is not None else {}
+        with self._start(arguments, subprocess.PIPE, variables) as process:
+            try:
+                out, err = process.communicate(data)
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode != 0:
+            raise explain(err, self.directory)
+        return out
+
+    def run_over_network(self, *arguments: str, timeout_s: float) -> subprocess.CompletedProcess[bytes]:
+        """Run one command that may wait for a server: nobody is asked for a password, and it ends within the time.
+
+        Its exit code is 124 where the time was over. It has no terminal, so ssh cannot ask either.
+        """
+        quiet = {"SSH_ASKPASS_REQUIRE": "never", "GCM_INTERACTIVE": "never"}
+        with self._start(arguments, subprocess.DEVNULL, quiet, alone=True) as process:
+            try:
+                out, err = process.communicate(timeout=timeout_s)
+                code = process.returncode
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                out, err = process.communicate()
+                code, err = 124, f"fatal: no answer within {timeout_s:g} s".encode()
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return subprocess.CompletedProcess(process.args, code, out, err)
+
     def output(self, *arguments: str) -> bytes:
         """What one command prints. Raises what `explain` makes of its failure."""
         done = self.run(*arguments)
@@ -131,13 +164,23 @@ class Git:
         if self._objects is not None:
             self._objects.close()
 
-    def _start(self, arguments: Sequence[str], stdin: int) -> subprocess.Popen[bytes]:
+    def _start(
+        self, arguments: Sequence[str], stdin: int, variables: Mapping[str, str] | None = None, *, alone: bool = False
+    ) -> subprocess.Popen[bytes]:
+        """`alone`: in a session of its own, so that it can be ended with all that it has started."""
         # core.fsmonitor may name a program that says which files changed: it costs a start, and can be wrong.
         command = ["git", "--no-pager", "-C", os.fspath(self.directory), "-c", "core.fsmonitor=false", *arguments]
+        environment = self._environment | dict(variables or {})
         pipe = subprocess.PIPE
         try:
             return subprocess.Popen(
-                command, bufsize=1 << 16, stdin=stdin, stdout=pipe, stderr=pipe, env=self._environment
+                command,
+                bufsize=1 << 16,
+                stdin=stdin,
+                stdout=pipe,
+                stderr=pipe,
+                env=environment,
+                start_new_session=alone,
             )
         except (FileNotFoundError, PermissionError):
             raise Failed(

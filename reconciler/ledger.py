@@ -83,8 +83,8 @@ def read_head(connection: Connection[Any]) -> Head:
                      ORDER BY r.table_name LIMIT 1)
               FROM held WHERE held.table_name IS NOT NULL
         )
-        SELECT m.version, m.movable_clock, (SELECT coalesce(array_agg(table_name), '{}') FROM held WHERE table_name IS
-        NOT NULL),
+        SELECT m.version, m.movable_clock,
+               (SELECT coalesce(array_agg(table_name), '{}') FROM held WHERE table_name IS NOT NULL),
                r.commit_id, r.id::text, r.at,
                EXISTS (SELECT FROM reconciler.outbox WHERE state IN ('pending', 'dead'))
           FROM reconciler.meta m

@@ -40,8 +40,9 @@ CREATE TABLE reconciler.run (
     dirty           boolean NOT NULL,
     -- Applied from a commit that was not reviewed and merged yet (`reconcile kill --now`).
     ahead           boolean NOT NULL,
-    -- Such a run, or one of a dirty work tree, leaves what git asked for as it was: it is not what "applied last"
-    means. holds           boolean GENERATED ALWAYS AS (dirty OR ahead) STORED,
+    -- Such a run, or one of a dirty work tree, leaves what git asked for as it was: it is not what "applied
+    -- last" means.
+    holds           boolean GENERATED ALWAYS AS (dirty OR ahead) STORED,
     plan_id         text NOT NULL UNIQUE,
     fingerprint     text NOT NULL,
     scope           jsonb NOT NULL,

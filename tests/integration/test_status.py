@@ -248,6 +248,21 @@ def test_broken_glass_is_said_with_who_broke_it(watched: Watched) -> None:
     assert document["drifted"] == [], "it is told once"
 
 
+def test_a_kill_that_was_applied_before_its_merge_is_said_to_be_so(watched: Watched) -> None:
+    repo = watched.project.repo
+    repo.git("checkout", "--quiet", "-b", "kill/acme")
+    watched.project.state(WHOLE_STATE.replace("isWhatsappEnabled: true", "isWhatsappEnabled: false"))
+    commit = watched.project.commit("Stop Acme, INC-142")
+    watched.apply(ahead=True)
+    repo.git("checkout", "--quiet", "main")
+    document = watched.document()
+    (off,) = document["off"]
+    assert (off["cause"]["commit"], off["cause"]["ahead"], off["reason"]) == (commit, True, "Stop Acme, INC-142")
+    assert [glass["change"]["field"] for glass in document["broken_glass"]] == ["isWhatsappEnabled"]
+    assert document["last"]["commit"] != commit, "main is what was applied last"
+    assert f"in commit {commit[:12]} before its merge" in watched.text()
+
+
 def test_markdown_and_a_scope_show_the_same(watched: Watched) -> None:
     kill_acme(watched)
     watched.by_hand('UPDATE tenants SET "isAiEnabled" = false WHERE id = %s', BOB)

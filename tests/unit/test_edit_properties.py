@@ -136,7 +136,8 @@ def test_the_file_says_what_the_edits_ask_and_nothing_else_changes_its_meaning(d
 
 @given(st.data())
 def test_one_edit_touches_no_line_but_those_of_its_entry(data: st.DataObject) -> None:
-    before = data.draw(FILES.filter(lambda file: b"&" not in file))
+    # Anchors move to other entries, and after a "?" two entries can share a line.
+    before = data.draw(FILES.filter(lambda file: b"&" not in file and b"? " not in file))
     edit = data.draw(edits(rows_of(before)))
     after = edit_text(PATH, before, [edit], FIELDS)
     lines, edited = before.splitlines(keepends=True), after.splitlines(keepends=True)

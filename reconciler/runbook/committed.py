@@ -1,0 +1,81 @@
+"""What a commit says: the runbook in it, the files of its state, and the rows that these ask for.
+
+Takes a directory and a commit; gives a Committed. Only the tables that are asked for are read as state, so that a
+mistake in another table's file does not stand in the way of a kill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import msgspec
+
+from reconciler.desired import read_desired, table_of
+from reconciler.documents import read_document
+from reconciler.errors import InvalidInput, Problem, ReconcileError
+from reconciler.model import Row
+from reconciler.project import FOLDERS, SCHEMAS, STATE
+from reconciler.repository import Repository
+from reconciler.runbook.playbooks import Runbook, load_runbook, read_playbook_files
+from reconciler.schema import Definitions, read_definitions
+from reconciler.sources import SourceFile
+
+__all__ = ["Committed", "known_playbooks", "read_committed", "rows_asked_for"]
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """`files` are those of `state/`."""
+
+    runbook: Runbook
+    files: tuple[SourceFile, ...]
+
+
+def read_committed(directory: Path, revision: str) -> Committed:
+    """The runbook and the state's files of a commit. Raises InvalidInput where `schemas/` is invalid in it."""
+    problems: list[Problem] = []
+    with Repository.open(directory) as repository:
+        files = repository.files_at(revision, FOLDERS, problems)
+    problems = [one for one in problems if one.location and one.location.file.startswith(f"{SCHEMAS}/")]
+    tables = [
+        document
+        for file in files
+        if file.path.startswith(f"{SCHEMAS}/") and file.path.count("/") == 1
+        if (document := read_document(file.path, file.data, problems)) is not None
+    ]
+    definitions = read_definitions(tables, problems)
+    playbooks = read_playbook_files(files, definitions, problems)
+    if problems or definitions is None:
+        raise InvalidInput(problems)
+    state = tuple(file for file in files if file.path.startswith(f"{STATE}/"))
+    return Committed(Runbook(definitions, playbooks), state)
+
+
+def known_playbooks(directory: Path) -> Runbook:
+    """What can be named: the playbooks of HEAD and, beside them, those of the work tree, committed or not."""
+    try:
+        committed = read_committed(directory, "HEAD").runbook
+    except ReconcileError:
+        return load_runbook(directory)
+    try:
+        written = load_runbook(directory).playbooks
+    except ReconcileError:
+        written = {}
+    return msgspec.structs.replace(committed, playbooks=dict(sorted((written | committed.playbooks).items())))
+
+
+def rows_asked_for(
+    files: Sequence[SourceFile], definitions: Definitions, tables: Collection[str] | None = None
+) -> dict[str, dict[str, Row]]:
+    """What the files ask for, of these tables or of all. Raises InvalidInput."""
+    problems: list[Problem] = []
+    documents = [
+        document
+        for file in files
+        if tables is None or table_of(file.path, STATE) in tables
+        if (document := read_document(file.path, file.data, problems)) is not None
+    ]
+    desired = read_desired(documents, definitions, STATE, problems)
+    if problems:
+        raise InvalidInput(problems)
+    return desired
