@@ -49,7 +49,7 @@ _LIVE_SECONDS = 5.0
 @click.command("kill", context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[PLAYBOOK] [--OPTION]")
 @project_options
-@click.option("--tenant", "--row", "tenant", metavar="NAME|ID", help="Whose switch: a key, the beginning of one, a name.")
+@click.option("--tenant", "--row", "tenant", metavar="NAME|ID", help="Whose switch: a key, its beginning, or a name.")
 @click.option("--reason", metavar="TEXT", help="Why; goes into the commit, the entries and the audit log.")
 @click.option("--until", type=Moment(), metavar="TIME", help="Ends by itself at this time (RFC 3339).")
 @click.option("--now", "at_once", is_flag=True, help="Apply the commit at once, before its merge.")
@@ -86,12 +86,39 @@ def command(words: tuple[str, ...], directory: Path, **options: Any) -> None:
 def _refuse_contradictions(playbook: Playbook, name: str, options: dict[str, Any]) -> None:
     if not (options["reason"] or "").strip():
         raise UsageProblem('this needs a reason, which goes into the commit and the audit log: --reason "..."')
-    if playbook.subject is not None and not options["tenant"]:
-        raise UsageProblem(f"{name} is about one row of {playbook.subject}: --tenant NAME|ID")
-    if playbook.subject is None and options["tenant"]:
-        raise UsageProblem(f"--tenant: {name} is about everybody")
+    refuse_wrong_subject(name, playbook, options["tenant"])
     if options["dry_run"] and options["at_once"]:
         raise UsageProblem("--now applies, --dry-run does nothing: give one of the two")
+
+
+def refuse_wrong_subject(name: str, playbook: Playbook, text: str | None) -> None:
+    """Raise UsageProblem where a subject is needed and missing, or given and without meaning."""
+    if playbook.subject is not None and not text:
+        raise UsageProblem(f"{name} is about one row of {playbook.subject}: --tenant NAME|ID")
+    if playbook.subject is None and text:
+        raise UsageProblem(f"--tenant: {name} is about everybody")
+
+
+def subject_of(
+    database: Database, committed: Committed, name: str, playbook: Playbook, text: str | None
+) -> Subject | None:
+    """Whose switch it is, asked of the database or, where it is away, of git; None where it is everybody's."""
+    refuse_wrong_subject(name, playbook, text)
+    if playbook.subject is None or text is None:
+        return None
+    definitions = committed.runbook.definitions
+    table = definitions.tables[playbook.subject]
+    if database.connection is not None:
+        try:
+            return find_in_database(database.connection, definitions, table, text)
+        except DatabaseProblem as error:
+            say(f"note: {error}")
+            database.give_up(error)
+    rows = rows_asked_for(committed.files, definitions, {table.name}).get(table.name, {})
+    subject = find_in_state(rows, table, text)
+    if not subject.is_certain:
+        say(f"note: nobody could look whether {table.name} has a row {subject.key}")
+    return subject
 
 
 class _Killing:
@@ -116,7 +143,7 @@ class _Killing:
         if playbook is None:
             say(f"note: playbook {self.name} is not in {base.name}: it is taken from what is checked out")
             playbook = known.playbooks[self.name]
-        subject = self._subject(committed, playbook)
+        subject = subject_of(self.database, committed, self.name, playbook, self.options["tenant"])
         kill = self._draft(committed, playbook, subject)
         for note in kill.notes:
             say(f"note: {note}")
@@ -140,24 +167,6 @@ class _Killing:
             say(line)
         say_undone(self.undone)
         return code
-
-    def _subject(self, committed: Committed, playbook: Playbook) -> Subject | None:
-        """Whose switch it is, asked of the database or, where it is away, of git."""
-        if playbook.subject is None:
-            return None
-        definitions = committed.runbook.definitions
-        table, text = definitions.tables[playbook.subject], self.options["tenant"]
-        if self.database.connection is not None:
-            try:
-                return find_in_database(self.database.connection, definitions, table, text)
-            except DatabaseProblem as error:
-                say(f"note: {error}")
-                self.database.give_up(error)
-        rows = rows_asked_for(committed.files, definitions, {table.name}).get(table.name, {})
-        subject = find_in_state(rows, table, text)
-        if not subject.is_certain:
-            say(f"note: nobody could look whether {table.name} has a row {subject.key}")
-        return subject
 
     def _draft(self, committed: Committed, playbook: Playbook, subject: Subject | None) -> Kill:
         definitions, live = committed.runbook.definitions, None

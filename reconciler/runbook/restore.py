@@ -175,7 +175,8 @@ def find_incident(committed: Committed, directory: Path, name: str) -> Found:
     if not found:
         found = _kills_in_git(directory, name, playbooks)
     if len(found) > 1:
-        lines = [f"  reconcile restore {one.playbook}{f' --tenant {one.key}' if one.key else ''}" for one in sorted(found)]
+        about = [(one.playbook, f" --tenant {one.key}" if one.key else "") for one in sorted(found)]
+        lines = [f"  reconcile restore {playbook}{subject}" for playbook, subject in about]
         raise UsageProblem("\n".join([f"{name} could mean each of these:", *lines]))
     if not found:
         listed = ", ".join(playbooks) or "none"
