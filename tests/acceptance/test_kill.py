@@ -23,6 +23,13 @@ STATE = f"""\
   $expect: {{name: Bob's Bikes}}
   isAiEnabled: true   # asked for by Bob
 """
+KILLED = f"""
+{ACME}:
+  $expect: {{name: Acme Bakery}}
+  isWhatsappEnabled:
+    value: false
+    reason: banned by WhatsApp, INC-142 (whatsapp-ban)
+"""
 PEOPLE = {
     "GIT_AUTHOR_NAME": "Ana",
     "GIT_AUTHOR_EMAIL": "ana@example.org",
@@ -56,10 +63,7 @@ def test_a_kill_is_committed_on_a_branch_of_its_own_and_pushed_and_proposed(
     (branch,) = branches(project)
     assert re.fullmatch(r"kill/whatsapp-ban-acme-bakery-\d{8}-\d{4}", branch)
     assert pushed(project.repo, bare)[branch] == project.repo.git("rev-parse", branch)
-    assert project.repo.git("show", f"{branch}:state/tenants.yaml") + "\n" == STATE + (
-        f"{ACME}:\n  $expect:\n    name: Acme Bakery\n  isWhatsappEnabled:\n    value: false\n"
-        "    reason: banned by WhatsApp, INC-142 (whatsapp-ban)\n"
-    )
+    assert project.repo.git("show", f"{branch}:state/tenants.yaml") + "\n" == STATE + KILLED
     with Repository.open(project.directory) as repository:
         commit = repository.commit(branch)
     assert (commit.parents, commit.author_email) == ((head,), "ana@example.org")
@@ -131,7 +135,7 @@ def test_without_network_database_and_redis_the_kill_is_committed_and_what_is_le
     assert done.code == 4, str(done)
     (branch,) = branches(project)
     assert "could not be fetched" in done.err
-    assert f"not pushed (" in done.err
+    assert "not pushed (" in done.err
     assert f"git push origin {branch}" in done.err
     assert f"https://github.com/acme/platform/compare/main...{branch}?expand=1" in done.err
     (again,) = re.findall(r"the database does not answer: (reconcile kill .*)", done.err)
