@@ -46,7 +46,7 @@ class Tenant(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a branch changes: WhatsApp of the first tenant switched off, or both limits of `percent` % of them raised."""
+    """What a branch changes: both limits of `percent` % of the tenants raised; for 0, one switched off."""
 
     percent: int
 
@@ -54,6 +54,10 @@ class Change(NamedTuple):
     def branch(self) -> str:
         """The branch's name."""
         return f"raise-{self.percent}" if self.percent else "flip"
+
+    def fits(self, count: int) -> bool:
+        """Whether such a share of so many rows is a row at least."""
+        return not self.percent or self.percent * count >= 100
 
     def of(self, numbers: range) -> range:
         """The numbers of the tenants that are changed, spread over all files."""
@@ -63,7 +67,7 @@ class Change(NamedTuple):
         """The tenant with the change."""
         if self.percent:
             return tenant._replace(daily=tenant.daily + 100, monthly=tenant.monthly + 1_000)
-        return tenant._replace(whatsapp=False)
+        return tenant._replace(ai=False)
 
 
 FLIP = Change(0)
@@ -96,7 +100,7 @@ def make_repository(folder: Path, count: int, changes: Iterable[Change]) -> None
         git(folder, "checkout", "--quiet", "-b", change.branch, "main")
         _write_state(folder, tenants(count, change))
         rows = len(change.of(range(count)))
-        what = f"Raise the limits of {rows} tenants" if change.percent else "WhatsApp ban, INC-142"
+        what = f"Raise the limits of {rows} tenants" if change.percent else "AI off: abuse, INC-142"
         _commit(folder, f"{what}\n\n{TRAILER}: {rows}")
     git(folder, "checkout", "--quiet", "main")
     git(folder, "gc", "--quiet")

@@ -39,11 +39,11 @@ _FIELDS = """
 
 FLIP = f"""
 BEGIN;
-UPDATE tenants SET "isWhatsappEnabled" = false, "updatedAt" = now() AT TIME ZONE 'UTC' WHERE id = '{{key}}';
+UPDATE tenants SET "isAiEnabled" = false, "updatedAt" = now() AT TIME ZONE 'UTC' WHERE id = '{{key}}';
 INSERT INTO audit_logs (id, "tenantId", "actorUserId", "eventType", metadata, timestamp)
 VALUES (gen_random_uuid()::text, '{{key}}', (SELECT id FROM users WHERE email = '{AUTHOR_EMAIL}'),
         'TENANT_UPDATED_BY_ADMIN',
-        '{{{{"field": "isWhatsappEnabled", "before": true, "after": false, "reason": "WhatsApp ban, INC-142"}}}}',
+        '{{{{"field": "isAiEnabled", "before": true, "after": false, "reason": "AI off: abuse, INC-142"}}}}',
         now() AT TIME ZONE 'UTC');
 COMMIT
 """
@@ -73,9 +73,9 @@ SELECT d.*, t.name, t."isWhatsappEnabled" AS old_whatsapp, t."isAiEnabled" AS ol
 ANALYZE changed;
 
 INSERT INTO reconciler.run (id, commit_id, author_name, author_email, committer_name, committer_email, actor, reason,
-                            dirty, plan_id, fingerprint, scope, counts, outcome, version)
+                            dirty, ahead, plan_id, fingerprint, scope, counts, outcome, version)
 VALUES (gen_random_uuid(), repeat('0', 40), 'Olu Operator', '{AUTHOR_EMAIL}', 'Olu Operator', '{AUTHOR_EMAIL}',
-        'operator@laptop', 'Raise the limits', false, gen_random_uuid(), repeat('0', 64), '{{{{}}}}', '{{{{}}}}',
+        'operator@laptop', 'Raise the limits', false, false, gen_random_uuid(), repeat('0', 64), '{{{{}}}}', '{{{{}}}}',
         'applied', 'by hand')
 RETURNING id AS run \\gset
 

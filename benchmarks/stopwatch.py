@@ -35,7 +35,7 @@ def run(command: Sequence[str], *, directory: Path, environment: Mapping[str, st
     return Measurement(seconds, peak)
 
 
-def _start(output: str, command: Sequence[str]) -> None:
+def _start(output: str, command: list[str]) -> None:
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     files = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote
 
 from reconciler.bullmq_queues import Queue, read_queues
+from reconciler.effects.redis_client import RedisAddress, connected, read_address
+from reconciler.errors import UsageProblem
 from reconciler.fields import seconds
 from reconciler.guards import CheckResult
 from reconciler.policy import BullmqCheck, RedisCheck, share_of
@@ -83,36 +85,29 @@ def _with_client(
 ) -> CheckResult:
     import redis
 
-    url = environment.get(check.url_variable)
-    if not url:
-        return _not_made(f"{check.url_variable} is not set")
-    timeout = seconds(check.timeout)
     try:
-        client = redis.Redis.from_url(
-            url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=None, health_check_interval=0
-        )
-    except (TypeError, ValueError):  # whose text quotes what it could not read: often a piece of the password
-        return _not_made(f"{check.url_variable} is no URL of Redis (a password's special characters are written %40)")
+        address = read_address(check.url_variable, environment)
+    except (LookupError, UsageProblem) as error:
+        return _not_made(str(error.args[0]))
     try:
-        with client:
+        with connected(address, seconds(check.timeout)) as client:
             return ask(client)
     except redis.AuthenticationError as error:  # a ConnectionError, but Redis is there: the address is wrong
-        return _not_made(_without_secrets(str(error), url))
+        return _not_made(_without_secrets(str(error), address))
     except (redis.ConnectionError, redis.TimeoutError) as error:
         # For `redis` this is what it looks for; of a queue, nothing was seen.
         saw_it = isinstance(check, RedisCheck)
-        return CheckResult(False, f"no answer: {_without_secrets(str(error), url)}", made=saw_it)
-    except redis.RedisError as error:
-        return _not_made(_without_secrets(str(error), url))
+        return CheckResult(False, f"no answer: {_without_secrets(str(error), address)}", made=saw_it)
+    except (redis.RedisError, redis.exceptions.RedisClusterException) as error:
+        return _not_made(_without_secrets(str(error), address))
 
 
 def _not_made(why: str) -> CheckResult:
     return CheckResult(False, f"could not be made: {why}", made=False)
 
 
-def _without_secrets(text: str, url: str) -> str:
-    """The first line of an error, without the URL and its password, should a library ever quote them."""
-    password = urlsplit(url).password or ""
-    for secret in (url, password, unquote(password)):
-        text = text.replace(secret, "***") if secret else text
+def _without_secrets(text: str, address: RedisAddress) -> str:
+    """The first line of an error, without a password, should a library ever quote one."""
+    for secret in filter(None, (address.password, address.sentinel_password)):
+        text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
     return (text.splitlines() or [""])[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -21,16 +21,16 @@ from reconciler.catalog import Catalog, Relation, read_catalog
 from reconciler.diff import diff_row
 from reconciler.effects.following import count_following
 from reconciler.errors import InvalidInput, NotAsExpected, Problem, UsageProblem, nearest
-from reconciler.expiry import expiry_notices, in_effect, restoring
-from reconciler.fields import format_timestamp, seconds
+from reconciler.fields import format_timestamp
 from reconciler.fit import problems_of_reading, relation_of, relations_of
 from reconciler.freezes import frozen_now
 from reconciler.guards import CheckResult, Frozen, Situation, checks_needed, hold_back, is_guarded
-from reconciler.ledger import Head, read_freezes, read_head, read_marks, read_released, settled_commit, values_before
+from reconciler.in_effect import state_in_effect
+from reconciler.ledger import Head, read_freezes, read_head, read_marks, read_released, settled_commit
 from reconciler.ledger_schema import VERSION
 from reconciler.model import Action, Change, FieldKey, Mark, Row, RowKey
 from reconciler.plan import EffectSummary, Notice, Plan, Scope, count, fingerprint_of
-from reconciler.project import Project, broken_invariants
+from reconciler.project import Project
 from reconciler.schema import Table
 
 Look = Callable[[Connection[Any], Table, Relation, Sequence[Seen]], list[Seen]]
@@ -92,7 +92,9 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
         raise NotAsExpected(problems)
     head = _head(connection, catalog)
     now = _clock(inputs, head, catalog)
-    desired, notes = _in_effect(connection, project, written_down, head, now)
+    desired, notes = state_in_effect(connection, project, written_down, now, has_ledger=head.version > 0)
+    if head.version == 0:
+        notes.append(Notice("there is no ledger yet: everything is new. `reconcile init` makes it"))
 
     seen = _look_at_rows(connection, project, desired, scope, catalog, look)
     keys = [(name, row.key) for name, rows in seen.items() for row in rows]
@@ -157,42 +159,6 @@ def _clock(inputs: Inputs, head: Head, catalog: Catalog) -> datetime:
     if not head.movable_clock:
         raise UsageProblem("--now moves the clock of a demo's database only")
     return inputs.now
-
-
-def _in_effect(
-    connection: Connection[Any], project: Project, written_down: dict[str, dict[str, Row]], head: Head, now: datetime
-) -> tuple[dict[str, dict[str, Row]], list[Notice]]:
-    """The desired State as it counts now (`until`, `then`), and what is to be said about that."""
-    notes = []
-    if head.version == 0:
-        notes.append(Notice("there is no ledger yet: everything is new. `reconcile init` makes it"))
-    if not any(row.timed for rows in written_down.values() for row in rows.values()):
-        return written_down, notes
-    soon = timedelta(seconds=seconds(project.definitions.policy.expiring_soon))
-    before = values_before(connection, restoring(written_down, now + soon)) if head.version else {}
-    notes += expiry_notices(written_down, now, soon, before)
-    return _unless_broken(project, written_down, in_effect(written_down, now, before), notes)
-
-
-def _unless_broken(
-    project: Project,
-    written_down: dict[str, dict[str, Row]],
-    desired: dict[str, dict[str, Row]],
-    notes: list[Notice],
-) -> tuple[dict[str, dict[str, Row]], list[Notice]]:
-    """A row that would break an invariant once its `until` has passed stays as it is written down.
-
-    Nobody has touched it, and nobody may be there to repair it: it must not stand in the way of a kill elsewhere.
-    """
-    for name, rows in desired.items():
-        for key, row in rows.items():
-            if row is written_down[name][key]:
-                continue
-            for problem in broken_invariants(project.definitions, {name: {key: row}}):
-                rows[key] = written_down[name][key]
-                text = f"{problem.message}, once `until` has passed: so the row stays as it was. Change it in git"
-                notes.append(Notice(f"{text} ({problem.hint})", problem.location))
-    return desired, notes
 
 
 def _frozen(

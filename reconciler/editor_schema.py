@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler.effects.declared import KINDS
 from reconciler.fields import (
     ArrayField,
     BooleanField,
@@ -159,6 +160,7 @@ def _of_table_files() -> dict[str, Any]:
         "description": "The fields that git may manage, by column.",
         "additionalProperties": field,
     }
+    definitions["Effect"]["oneOf"] = [{"required": [kind]} for kind in KINDS]
     return {"$schema": _DRAFT, **table, "$defs": definitions}
 
 

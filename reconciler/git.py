@@ -19,6 +19,7 @@ would apply a content that nobody else finds under the commit that the audit ent
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -134,11 +135,11 @@ class Git:
                 out, err = process.communicate(timeout=timeout_s)
                 code = process.returncode
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+                _end_all(process)
                 out, err = process.communicate()
                 code, err = 124, f"fatal: no answer within {timeout_s:g} s".encode()
             except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
+                _end_all(process)
                 raise
         return subprocess.CompletedProcess(process.args, code, out, err)
 
@@ -265,6 +266,12 @@ def _requests(names: Sequence[str]) -> Iterator[tuple[bytes, int]]:
         size += len(line)
     if lines:
         yield b"".join(lines), len(lines)
+
+
+def _end_all(process: subprocess.Popen[bytes]) -> None:
+    """End a process that was started alone, with what it has started itself (ssh)."""
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _end(process: subprocess.Popen[bytes], listener: threading.Thread) -> None:

@@ -9,7 +9,7 @@ story to tell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -195,6 +195,23 @@ def values_before(connection: Connection[Any], overrides: Mapping[FieldKey, Json
         ),
     )
     return {(table, key, field): from_text(before) for table, key, field, before in found}
+
+
+def applied_values(connection: Connection[Any], fields: Collection[FieldKey]) -> dict[FieldKey, Json]:
+    """What was applied last of these fields; absent where nothing was."""
+    if not fields:
+        return {}
+    ordered = sorted(fields)
+    found = connection.execute(
+        """
+        SELECT r.table_name, r.key, f.field, (r.applied -> f.field)::text
+          FROM unnest(%s::text[], %s::text[], %s::text[]) AS f (table_name, key, field)
+          JOIN reconciler.managed_row r
+            ON r.table_name = f.table_name AND r.key = f.key AND r.applied ? f.field
+        """,
+        tuple(text_array([field[part] for field in ordered]) for part in range(3)),
+    )
+    return {(table, key, field): from_text(value) for table, key, field, value in found}
 
 
 def read_freezes(connection: Connection[Any], now: datetime) -> list[Frozen]:

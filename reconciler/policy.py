@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from reconciler.effects.delivery_policy import DeliveryPolicy, Notification
+from reconciler.effects.payloads import url_problem
 from reconciler.fields import Duration, NotAValue, canonical_timestamp
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=63, description="a column, as Postgres spells it")]
@@ -201,6 +202,10 @@ def policy_problems(policy: Policy) -> Iterator[tuple[_Path, str, str]]:
     for index, freeze in enumerate(policy.freezes):
         for part, message, hint in _freeze_problems(freeze):
             yield ("freezes", index, part), message, hint
+    for index, notification in enumerate(policy.notify):
+        wrong = url_problem(notification.webhook)
+        if wrong is not None:
+            yield ("notify", index, "webhook", "url"), *wrong
 
 
 def _freeze_problems(freeze: Freeze) -> Iterator[tuple[str, str, str]]:

@@ -22,10 +22,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from reconciler.cli.app import run
 
         code = run(sys.argv[1:] if arguments is None else list(arguments))
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. Nothing was applied.\n")
+        _ignore_signals()
+    except KeyboardInterrupt as interrupt:
+        _ignore_signals()
+        # Once a run is committed, what interrupts says so itself (`run.let_signals_end_the_process`).
+        sys.stderr.write(f"Interrupted. {str(interrupt) or 'Nothing was applied.'}\n")
         code = 1
+        if interrupt.args:
+            from reconciler.cli.output import let_go_of_stdout
+
+            let_go_of_stdout()  # or the interpreter would wait for a reader on its way out
+            code = 0
     sys.exit(code)
+
+
+def _ignore_signals() -> None:
+    """All is done and said; the interpreter's own end takes no interruption without a traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

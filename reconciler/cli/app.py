@@ -102,8 +102,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = reconcile.main(args=list(arguments), prog_name="reconcile", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.exceptions.Abort:
-        raise KeyboardInterrupt from None
+    except click.exceptions.Abort as aborted:
+        interrupt = aborted.__cause__
+        raise KeyboardInterrupt(*(interrupt.args if isinstance(interrupt, KeyboardInterrupt) else ())) from None
     except click.ClickException as error:
         error.show(sys.stderr)
         return UsageProblem.exit_code

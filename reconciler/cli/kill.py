@@ -15,6 +15,7 @@ from reconciler.cli.options import Moment, connection_options, project_options
 from reconciler.cli.output import colour_on, put, say, width_of_terminal
 from reconciler.cli.proposal import Database, look_around, proposal_options, propose, say_undone
 from reconciler.cli.run import let_signals_end_the_process, must_ask, show_plan
+from reconciler.cli.subject import refuse_wrong_subject, subject_of
 from reconciler.committing import need_identity
 from reconciler.errors import DatabaseProblem, Failed, ReconcileError, UsageProblem
 from reconciler.fields import format_timestamp
@@ -26,7 +27,7 @@ from reconciler.project import read_revision
 from reconciler.report import render_outcome
 from reconciler.report.diff import render_files
 from reconciler.report.incident import lines_after_kill, lines_of_playbooks, pull_request_body
-from reconciler.runbook.committed import Committed, known_playbooks, read_committed, rows_asked_for
+from reconciler.runbook.committed import Committed, known_playbooks, read_committed
 from reconciler.runbook.hosting import PullRequest
 from reconciler.runbook.in_effect import read_live
 from reconciler.runbook.kill import (
@@ -41,13 +42,13 @@ from reconciler.runbook.kill import (
 )
 from reconciler.runbook.playbooks import Runbook
 from reconciler.runbook.side_branch import Base, branch_name, commit_on_branch
-from reconciler.runbook.subject import Subject, find_in_database, find_in_state
+from reconciler.runbook.subject import Subject
 
 _LIVE_SECONDS = 5.0
 
 
 @click.command("kill", context_settings={"ignore_unknown_options": True})
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[PLAYBOOK] [--OPTION]")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="PLAYBOOK [--OPTION]")
 @project_options
 @click.option("--tenant", "--row", "tenant", metavar="NAME|ID", help="Whose switch: a key, its beginning, or a name.")
 @click.option("--reason", metavar="TEXT", help="Why; goes into the commit, the entries and the audit log.")
@@ -91,36 +92,6 @@ def _refuse_contradictions(playbook: Playbook, name: str, options: dict[str, Any
         raise UsageProblem("--now applies, --dry-run does nothing: give one of the two")
 
 
-def refuse_wrong_subject(name: str, playbook: Playbook, text: str | None) -> None:
-    """Raise UsageProblem where a subject is needed and missing, or given and without meaning."""
-    if playbook.subject is not None and not text:
-        raise UsageProblem(f"{name} is about one row of {playbook.subject}: --tenant NAME|ID")
-    if playbook.subject is None and text:
-        raise UsageProblem(f"--tenant: {name} is about everybody")
-
-
-def subject_of(
-    database: Database, committed: Committed, name: str, playbook: Playbook, text: str | None
-) -> Subject | None:
-    """Whose switch it is, asked of the database or, where it is away, of git; None where it is everybody's."""
-    refuse_wrong_subject(name, playbook, text)
-    if playbook.subject is None or text is None:
-        return None
-    definitions = committed.runbook.definitions
-    table = definitions.tables[playbook.subject]
-    if database.connection is not None:
-        try:
-            return find_in_database(database.connection, definitions, table, text)
-        except DatabaseProblem as error:
-            say(f"note: {error}")
-            database.give_up(error)
-    rows = rows_asked_for(committed.files, definitions, {table.name}).get(table.name, {})
-    subject = find_in_state(rows, table, text)
-    if not subject.is_certain:
-        say(f"note: nobody could look whether {table.name} has a row {subject.key}")
-    return subject
-
-
 class _Killing:
     """One kill, from the words on the command line to the pull request."""
 
@@ -130,7 +101,7 @@ class _Killing:
         self.option = option
         self.options = options
         self.database = database
-        self.reason: str = options["reason"].strip()
+        self.reason = " ".join(options["reason"].split())
         self.incident = incident_in(self.reason, options["incident"])
         self.why = why(self.reason, name, self.incident)
         self.undone: list[str] = []

@@ -12,11 +12,11 @@ from typing import Any
 import click
 
 from reconciler.checks import make_elsewhere, run_checks
-from reconciler.cli.kill import subject_of
 from reconciler.cli.options import connection_options, project_options
 from reconciler.cli.output import colour_on, put, say
 from reconciler.cli.proposal import Database, look_around, proposal_options, propose, say_undone
 from reconciler.cli.run import show_plan
+from reconciler.cli.subject import subject_of
 from reconciler.committing import need_identity
 from reconciler.errors import ReconcileError, Refused, UsageProblem
 from reconciler.git import Git
@@ -48,7 +48,7 @@ from reconciler.transaction import begin_read_only
 
 
 @click.command("restore")
-@click.argument("name", required=False, metavar="[PLAYBOOK|INCIDENT]")
+@click.argument("name", required=False, metavar="PLAYBOOK|INCIDENT")
 @project_options
 @click.option("--tenant", "--row", "tenant", metavar="NAME|ID", help="Whose switch: a key, its beginning, or a name.")
 @click.option("--reason", metavar="TEXT", help="Why; goes into the commit, the entries and the audit log.")
@@ -98,7 +98,7 @@ class _Restoring:
         self.directory = directory
         self.options = options
         self.database = database
-        self.reason: str = options["reason"].strip()
+        self.reason = " ".join(options["reason"].split())
 
     def run(self, name: str) -> None:
         """Do all of it. Raises ReconcileError where nothing is committed."""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -185,9 +186,13 @@ def _apply(options: dict[str, Any]) -> int:
 
 
 def let_signals_end_the_process() -> None:
-    """For when a run is committed: Ctrl-C and SIGTERM then say nothing, least of all that nothing was applied."""
+    """For when a run is committed: Ctrl-C and SIGTERM then end the process with words that are true of that."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, _interrupted_after_commit)
+
+
+def _interrupted_after_commit(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt("The run was applied before that: reconcile history --runs")
 
 
 def must_ask(yes: bool) -> bool:

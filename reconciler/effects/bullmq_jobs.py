@@ -55,23 +55,28 @@ async def add_jobs(client: Any, prefix: str, queue: str, entries: Sequence[Entry
     ]
     bullmq_queue = _package().Queue(queue, {"connection": client, "prefix": prefix})
     try:
-        await bullmq_queue.addBulk(jobs)
+        return [_refusal(added.id) for added in await bullmq_queue.addBulk(jobs)]
     except _REFUSALS as error:
         if is_about_the_server(error):
             raise
         if len(jobs) == 1:
             return [error]
-    else:
-        return [None] * len(jobs)
     return [await _error_of_adding(bullmq_queue, job) for job in jobs]
 
 
 async def _error_of_adding(queue: Any, job: dict[str, Any]) -> Exception | None:
     try:
-        await queue.add(job["name"], job["data"], job["opts"])
+        [added] = await queue.addBulk([job])
     except _REFUSALS as error:
+        if is_about_the_server(error):
+            raise
         return error
-    return None
+    return _refusal(added.id)
+
+
+def _refusal(id: Any) -> Exception | None:
+    """BullMQ's script gives the job's id, or a negative number for why it was not added."""
+    return redis.ResponseError(f"BullMQ refuses the job, with code {id}") if isinstance(id, int) and id < 0 else None
 
 
 def _plain(value: Any) -> Any:

@@ -6,15 +6,14 @@ Takes a field with its declared effects, the nodes of their `when`, and the name
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from reconciler.canonical import equal
-from reconciler.effects.declared import KINDS, Effect, WebhookTarget
-from reconciler.effects.payloads import Payload, builder
+from reconciler.effects.declared import KINDS, Effect
+from reconciler.effects.payloads import Payload, builder, url_problem
 from reconciler.effects.templates import Names, Values, compile_template, problems_of
 from reconciler.fields import ArrayField, Field, NotAValue
 from reconciler.model import Json
@@ -99,17 +98,14 @@ def _contradictions(effect: Effect) -> Iterator[_Wrong]:
             yield ("bullmq", "queue"), "a queue's name holds neither : nor $", ""
     webhook = effect.webhook
     if webhook is not None:
-        yield from ((("webhook", *path), message, hint) for path, message, hint in url_problems(webhook))
+        wrong = url_problem(webhook)
+        if wrong is not None:
+            yield ("webhook", "url"), *wrong
         if webhook.format == "json" and webhook.text is not None:
             yield ("webhook", "text"), "`text` is for the formats slack and discord", "say `data`"
         if webhook.format != "json" and webhook.data is not None:
             yield ("webhook", "data"), "`data` is for the format json", "say `text`"
 
-
-def url_problems(target: WebhookTarget) -> Iterator[tuple[_Path, str, str]]:
-    """(path in the target, what is wrong, hint) where a webhook's address cannot be one."""
-    if not re.fullmatch(r"https?://[^/\s]+\S*|\$[A-Za-z_][A-Za-z0-9_]*", target.url):
-        yield ("url",), f"{target.url} is not a URL", "https://..., or $NAME for a variable that holds it"
 
 
 def _templates(effect: Effect) -> Iterator[tuple[_Path, Any]]:

@@ -15,12 +15,21 @@ the target that people read, and the function that makes the payload from a chan
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from reconciler.canonical import to_text
 from reconciler.effects import messages
-from reconciler.effects.declared import BullmqJob, PgNotify, RedisDelete, RedisPublish, RedisStream, Webhook
+from reconciler.effects.declared import (
+    BullmqJob,
+    PgNotify,
+    RedisDelete,
+    RedisPublish,
+    RedisStream,
+    Webhook,
+    WebhookTarget,
+)
 from reconciler.effects.templates import Template, Values, compile_template
 from reconciler.model import Json
 
@@ -115,6 +124,13 @@ def _pg_notify(notify: PgNotify, data: _Data) -> Built:
 
 def _message(content: Template, values: Values) -> str:
     return to_text(messages.with_id(content.render(values), str(values["id"])))
+
+
+def url_problem(target: WebhookTarget) -> tuple[str, str] | None:
+    """What is wrong with a webhook's address, and a hint; None for one that can be one."""
+    if re.fullmatch(r"https?://[^/\s]+\S*|\$[A-Za-z_][A-Za-z0-9_]*", target.url):
+        return None
+    return f"{target.url} is not a URL", "https://..., or $NAME for a variable that holds it"
 
 
 def host_of(url: str) -> str:

@@ -13,7 +13,8 @@ retries of their own (three tries of two seconds are six). A message shows of an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -170,30 +171,34 @@ def sentinel_arguments(address: RedisAddress, timeout_s: float) -> dict[str, Any
     return given | ({"ssl": True, **address.options} if address.tls else {})
 
 
-def connect(address: RedisAddress, timeout_s: float) -> Any:
-    """A client of redis-py that waits for no answer longer than `timeout_s`. It has not connected yet.
-
-    A Cluster's client connects at once.
-    """
+@contextmanager
+def connected(address: RedisAddress, timeout_s: float) -> Iterator[Any]:
+    """A client of redis-py that waits for no answer longer than `timeout_s`; everything is closed at the end."""
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
     once: dict[str, Any] = {"retry": Retry(NoBackoff(), 0)}
-    given = keyword_arguments(address, timeout_s)
-    if address.service:
-        from redis import sentinel
+    given = {**keyword_arguments(address, timeout_s), **once}
+    with ExitStack() as closing:
+        if address.service:
+            from redis import sentinel
 
-        asking = {**sentinel_arguments(address, timeout_s), **once}
-        ask: Any = sentinel.Sentinel
-        return ask(list(address.hosts), sentinel_kwargs=asking).master_for(address.service, **given, **once)
-    if address.path:
-        return redis.Redis(**given, **once)
-    host, port = address.hosts[0]
-    if address.cluster:
-        from redis import cluster
+            ask: Any = sentinel.Sentinel
+            asked = ask(list(address.hosts), sentinel_kwargs={**sentinel_arguments(address, timeout_s), **once})
+            for each in asked.sentinels:
+                closing.callback(each.close)
+            client = asked.master_for(address.service, **given)
+        elif address.cluster:
+            from redis import cluster
 
-        del given["db"]
-        node: Any = cluster.ClusterNode
-        return cluster.RedisCluster(startup_nodes=[node(*host) for host in address.hosts], **given, **once)
-    return redis.Redis(host=host, port=port, **given, **once)
+            del given["db"]
+            node: Any = cluster.ClusterNode
+            client = cluster.RedisCluster(startup_nodes=[node(*host) for host in address.hosts], **given)
+        elif address.path:
+            client = redis.Redis(**given)
+        else:
+            host, port = address.hosts[0]
+            client = redis.Redis(host=host, port=port, **given)
+        closing.callback(client.close)
+        yield client

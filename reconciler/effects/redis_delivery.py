@@ -38,6 +38,7 @@ class RedisDelivery:
         self._address = address
         self._timeout_s = timeout_s
         self._clients: dict[Node, Any] = {}
+        self._sentinels: list[Any] = []
         self._slots: list[tuple[int, int, HostPort]] = []
 
     async def send(self, entries: Sequence[Entry]) -> list[Result]:
@@ -54,7 +55,7 @@ class RedisDelivery:
 
     async def close(self) -> None:
         """Let go of every connection."""
-        for client in self._clients.values():
+        for client in (*self._clients.values(), *self._sentinels):
             await client.aclose()
 
     async def _send(self, entries: Sequence[Entry], batch: _Batch) -> None:
@@ -103,8 +104,25 @@ class RedisDelivery:
 
     def _client(self, node: Node) -> Any:
         if node not in self._clients:
-            self._clients[node] = _open(self._address, self._timeout_s, node)
+            self._clients[node] = self._open(node)
         return self._clients[node]
+
+    def _open(self, node: Node) -> Any:
+        """redis-py's asynchronous client, which connects when it is used."""
+        address = self._address
+        once: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "decode_responses": True}
+        given = {**keyword_arguments(address, self._timeout_s), **once}
+        if address.service:
+            ask: Any = Sentinel
+            asked = ask(list(address.hosts), sentinel_kwargs={**sentinel_arguments(address, self._timeout_s), **once})
+            self._sentinels += asked.sentinels
+            return asked.master_for(address.service, **given)
+        if address.path:
+            return redis.asyncio.Redis(**given)
+        if address.cluster:
+            del given["db"]
+        host, port = node or address.hosts[0]
+        return redis.asyncio.Redis(host=host, port=port, **given)
 
 
 class _Batch:
@@ -148,19 +166,3 @@ def commands_of(entry: Entry) -> list[tuple[str, Command]]:
             return [(payload["stream"], ("XADD", payload["stream"], *limit, "*", *fields))]
         case _:
             return [(key, ("UNLINK", key)) for key in payload["keys"]]
-
-
-def _open(address: RedisAddress, timeout_s: float, node: Node) -> Any:
-    """redis-py's asynchronous client, which connects when it is used."""
-    once: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "decode_responses": True}
-    given = {**keyword_arguments(address, timeout_s), **once}
-    if address.service:
-        asking = {**sentinel_arguments(address, timeout_s), **once}
-        ask: Any = Sentinel
-        return ask(list(address.hosts), sentinel_kwargs=asking).master_for(address.service, **given)
-    if address.path:
-        return redis.asyncio.Redis(**given)
-    if address.cluster:
-        del given["db"]
-    host, port = node or address.hosts[0]
-    return redis.asyncio.Redis(host=host, port=port, **given)

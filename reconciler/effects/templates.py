@@ -43,16 +43,16 @@ class Names(msgspec.Struct, frozen=True):
         """Why a template may not say this name, with a hint; None where it may."""
         if name in NAMES:
             return None
-        known = [f"${known}" for known in (*NAMES, *(ROW + column for column in sorted(self.columns)))]
-        near = nearest(f"${name}", known)
         if not name.startswith(ROW):
-            return f"${name} is nothing that a template has", near or f"one of ${', $'.join(NAMES)}"
+            known = [f"${known}" for known in (*NAMES, *(ROW + column for column in sorted(self.columns)))]
+            hint = nearest(f"${name}", known) or f"one of ${', $'.join(NAMES)}"
+            return f"${name} is nothing that a template has", hint
         column = name.removeprefix(ROW)
         if column in self.secret:
             return f"{column} is named under `secret`, and can never be read", ""
         if column not in self.columns:
             hint = "managed fields, the key, the label and the tenant's column can be named"
-            return f"${name}: unknown field {column}", near or hint
+            return f"${name}: unknown field {column}", nearest(column, sorted(self.columns)) or hint
         return None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler.effects.backlog import Undelivered
 from reconciler.effects.delivery import Report
 from reconciler.fields import format_timestamp
 from reconciler.plan_json import encode_document
@@ -18,6 +19,17 @@ from reconciler.report import words
 from reconciler.report.terminal import Ink
 
 _FORMAT_VERSION = 1
+
+
+class UndeliveredDocument(msgspec.Struct, frozen=True):
+    """Effects that have not arrived and are alike. `state` is `waiting` or `dead`."""
+
+    state: str
+    kind: str
+    target: str
+    error: str | None
+    number: int
+    oldest_at: str
 
 
 class ReportDocument(msgspec.Struct, frozen=True):
@@ -31,7 +43,7 @@ class ReportDocument(msgspec.Struct, frozen=True):
     waiting: int
     dead: int
     next_attempt_at: str | None
-    undelivered: list[dict[str, Any]]
+    undelivered: list[UndeliveredDocument]
 
 
 def render(report: Report, *, colour: bool) -> str:
@@ -49,15 +61,28 @@ def _lines(report: Report, ink: Ink) -> Iterator[str]:
         return
     yield ink.paint(f"Delivered {words.plural(done.delivered, 'effect')}{more}{revived}.", "strong")
     for each in report.undelivered:
-        state = "waiting" if each.state == "pending" else "dead"
-        why = f": {words.visible(each.error)}" if each.error else ""
-        since = f"since {_minute(each.oldest_at)}"
-        what = f"{each.number:,} {state} {since}  {each.kind} {words.visible(each.target)}{why}"
-        yield ink.paint(what, "held" if state == "waiting" else "kill")
+        yield ink.paint(undelivered_sentence(each), "held" if each.state == "pending" else "kill")
     if report.backlog.next_attempt_at is not None:
         yield f"The next attempt of a run is due {_minute(report.backlog.next_attempt_at)}."
     if report.backlog.dead:
         yield "The dead are tried again with --retry-dead."
+
+
+def undelivered_sentence(each: Undelivered) -> str:
+    """`2 waiting since 2026-11-26 09:00 UTC  bullmq mail: connection refused`."""
+    why = f": {words.visible(each.error)}" if each.error else ""
+    about = f"{each.kind} {words.visible(each.target)}{why}"
+    return f"{each.number:,} {_state(each)} since {_minute(each.oldest_at)}  {about}"
+
+
+def undelivered_document(each: Undelivered) -> UndeliveredDocument:
+    """The same for programs."""
+    oldest = format_timestamp(each.oldest_at)
+    return UndeliveredDocument(_state(each), each.kind, each.target, each.error, each.number, oldest)
+
+
+def _state(each: Undelivered) -> str:
+    return "waiting" if each.state == "pending" else "dead"
 
 
 def _minute(time: datetime) -> str:
@@ -76,16 +101,6 @@ def render_json(report: Report) -> str:
         waiting=report.backlog.waiting,
         dead=report.backlog.dead,
         next_attempt_at=None if next_attempt is None else format_timestamp(next_attempt),
-        undelivered=[
-            {
-                "state": "waiting" if each.state == "pending" else "dead",
-                "kind": each.kind,
-                "target": each.target,
-                "error": each.error,
-                "number": each.number,
-                "oldest_at": format_timestamp(each.oldest_at),
-            }
-            for each in report.undelivered
-        ],
+        undelivered=list(map(undelivered_document, report.undelivered)),
     )
     return encode_document(document).decode()

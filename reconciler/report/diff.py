@@ -15,11 +15,7 @@ __all__ = ["render_files"]
 def render_files(files: Iterable[EditedFile], *, colour: bool) -> str:
     """The diff of the files; control characters made visible."""
     ink = Ink(colour)
-    lines = [
-        visible(line.rstrip("\r\n"))
-        for each in files
-        for line in _diff_of(each)
-    ]
+    lines = [visible(line.rstrip("\r\n")) for each in files for line in _diff_of(each)]
     return "".join(f"{ink.paint(line, _STYLES.get(line[:1], ''))}\n" for line in lines)
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from reconciler.effects.backlog import Undelivered
 from reconciler.model import Action, Change
 from reconciler.report import words
+from reconciler.report.deliver import undelivered_sentence
 from reconciler.report.terminal import Ink, Piece, pack
 from reconciler.runbook.status import Freeze, Glass, Off, Status
 
@@ -60,6 +62,7 @@ def render_status(status: Status, *, limit: int, colour: bool, width: int) -> st
         lines += _section(title, others, half, draw, now, ink, width)
     glass = [each for each in status.glass if each.change.sort_key() not in shown]
     lines += _glass_section(glass, half, now, ink, width)
+    lines += _undelivered_section(status.undelivered, half, ink, width)
     lines += _warnings(status, half, ink, width)
     return "\n".join(lines) + "\n"
 
@@ -242,6 +245,15 @@ def _glass_section(glass: Sequence[Glass], limit: int, now: datetime, ink: Ink, 
         lines += _change_lines(each.change, now, ink, width)
         lines += pack([Piece(f"{words.visible(each.broken_by)}{since}", breaks=True)], ink, width, _DEEPER)
     return [*lines, *_more(len(glass) - limit, ink)]
+
+
+def _undelivered_section(groups: Sequence[Undelivered], limit: int, ink: Ink, width: int) -> list[str]:
+    if not groups:
+        return []
+    lines = ["", ink.paint("Effects that have not arrived (`reconcile deliver`)", "strong")]
+    for each in groups[:limit]:
+        lines += pack([Piece(undelivered_sentence(each), "held", True)], ink, width, _INDENT)
+    return [*lines, *_more(len(groups) - limit, ink)]
 
 
 def _warnings(status: Status, limit: int, ink: Ink, width: int) -> list[str]:

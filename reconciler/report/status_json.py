@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from reconciler.model import Missing
 from reconciler.plan_json import ChangeDocument, NoticeDocument, change_document, encode_document, notice_document
+from reconciler.report.deliver import UndeliveredDocument, undelivered_document
 from reconciler.runbook.status import Freeze, LastRun, Off, Status
 from reconciler.runbook.status_query import Cause
 
@@ -93,6 +94,7 @@ class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
     drifted: tuple[ChangeDocument, ...]
     waiting: tuple[ChangeDocument, ...]
     broken_glass: tuple[GlassDocument, ...]
+    undelivered: tuple[UndeliveredDocument, ...]
     refusals: tuple[str, ...]
     notices: tuple[NoticeDocument, ...]
 
@@ -118,6 +120,7 @@ def render_status(status: Status) -> str:
         broken_glass=tuple(
             GlassDocument(each.broken_by, each.since, change_document(each.change)) for each in status.glass
         ),
+        undelivered=tuple(map(undelivered_document, status.undelivered)),
         refusals=plan.refusals,
         notices=tuple(map(notice_document, plan.notices)),
     )

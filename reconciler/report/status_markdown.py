@@ -10,6 +10,7 @@ from datetime import datetime
 
 from reconciler.model import Change
 from reconciler.report import words
+from reconciler.report.deliver import undelivered_sentence
 from reconciler.report.markdown_text import code, prose
 from reconciler.report.status import (
     ahead_of,
@@ -61,6 +62,11 @@ def _lines(status: Status, now: datetime, limit: int) -> Iterator[str]:
         ("Waiting for the next run", status.waiting),
     ):
         yield from _section(title, [c for c in changes if c.sort_key() not in shown], now, limit)
+    for each in status.undelivered[:limit]:
+        yield f"- ⏳ {prose(undelivered_sentence(each))}"
+    yield from _more(len(status.undelivered) - limit)
+    if status.undelivered:
+        yield ""
     for refusal in status.plan.refusals:
         yield f"⛔ An apply would be refused: {prose(words.shorten(refusal, 300))}"
         yield ""

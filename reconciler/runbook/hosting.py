@@ -65,13 +65,15 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 def hosted_at(directory: Path, remote: str, environment: Mapping[str, str]) -> Repository | None:
-    """The web side of a remote, None for one that has none (a path)."""
+    """The web side of a remote, None for one that has none (a path).
+
+    As it is configured, else as git rewrites it (`insteadOf`): a host without a dot is an abbreviation of somebody's.
+    """
     git = Git(directory)
-    for arguments in (("config", "--get", f"remote.{remote}.url"), ("remote", "get-url", remote)):
-        found = _parsed(git.run(*arguments).stdout.decode("utf-8", "replace").strip(), environment)
-        if found is not None:
-            return found
-    return None
+    asked = [("config", "--get", f"remote.{remote}.url"), ("remote", "get-url", remote)]
+    texts = [git.run(*arguments).stdout.decode("utf-8", "replace").strip() for arguments in asked]
+    found = [one for text in texts if (one := _parsed(text, environment)) is not None]
+    return next((one for one in found if "." in one.host), found[0] if found else None)
 
 
 def open_pull_request(
@@ -152,9 +154,7 @@ def _gh(words: Sequence[str], directory: Path, environment: Mapping[str, str]) -
     return "", " ".join(err.split())[:300] or f"it ended with {done.returncode}"
 
 
-def _by_api(
-    where: Repository, request: PullRequest, token: str, environment: Mapping[str, str]
-) -> tuple[str, str]:
+def _by_api(where: Repository, request: PullRequest, token: str, environment: Mapping[str, str]) -> tuple[str, str]:
     """By the REST API: the address and a note; without an address, why not."""
     api = environment.get("GITHUB_API_URL") or (
         "https://api.github.com" if where.host == _GITHUB else f"https://{where.host}/api/v3"

@@ -90,7 +90,7 @@ def choose_option(name: str, playbook: Playbook, flags: Sequence[str]) -> str:
 def incident_in(reason: str, given: str | None) -> str | None:
     """The incident's name: the one given, else one such as INC-142 in the reason."""
     if given is not None:
-        return given.strip() or None
+        return " ".join(given.split()) or None
     found = _INCIDENT.search(reason)
     return found[0].upper() if found else None
 
@@ -191,16 +191,12 @@ def _off_by_itself(field: Field, live: Mapping[str, Json], one: Assignment, plac
     if one.field not in live:
         return ""
     has = live[one.field]
-    if equal(has, one.value) or not (
-        field.is_killed(has) or field.direction(has, one.value) is Direction.RESTORE
-    ):
+    if equal(has, one.value) or not (field.is_killed(has) or field.direction(has, one.value) is Direction.RESTORE):
         return ""
     return f"{place}: the database has {to_text(has)}, and {to_text(one.value)} would be more: it is left as it is"
 
 
-def _expectation(
-    definitions: Definitions, row: Row | None, table: str, subject: Subject | None
-) -> dict[str, Json]:
+def _expectation(definitions: Definitions, row: Row | None, table: str, subject: Subject | None) -> dict[str, Json]:
     """What a new row's `$expect` says, so that a reviewer sees whose row it is."""
     label = definitions.tables[table].definition.label
     if row is not None or subject is None or label is None or subject.label is None or not subject.is_certain:

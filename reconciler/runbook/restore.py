@@ -192,7 +192,7 @@ def value_before_in_git(committed_before: Callable[[str], Committed], directory:
         with Repository.open(directory) as repository:
             listed = _grep(directory, f"{PLAYBOOK}: {name}")
             parents = [repository.commit(one).parents for one in listed if _is_kill(repository, one, name)]
-        for (parent, *_) in filter(None, parents):
+        for parent, *_ in filter(None, parents):
             committed = committed_before(parent)
             rows = rows_asked_for(committed.files, committed.runbook.definitions, {table for table, _, _ in fields})
             for field, killed in fields.items():
@@ -208,9 +208,7 @@ def value_before_in_git(committed_before: Callable[[str], Committed], directory:
 _NOBODY = Row("", "", {})
 
 
-def _why_not(
-    one: Assignment, playbook: Playbook, name: str, value: Value | None, known: Mapping[str, Playbook]
-) -> str:
+def _why_not(one: Assignment, playbook: Playbook, name: str, value: Value | None, known: Mapping[str, Playbook]) -> str:
     """Why a field does not go back; empty where it does."""
     if value is None:
         return "git does not name it. Is the kill merged? If it was applied with --now, merge or close its pull request"
@@ -235,9 +233,7 @@ def _killed_by(value: Value, known: Mapping[str, Playbook]) -> str | None:
 
 
 def _sets(playbook: Playbook, table: str, key: str, field: str) -> bool:
-    return any(
-        one.table == table and one.field == field and one.row in (SUBJECT, key) for one in playbook.restore.set
-    )
+    return any(one.table == table and one.field == field and one.row in (SUBJECT, key) for one in playbook.restore.set)
 
 
 def _is_about(playbook: Playbook, table: str, field: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,11 +55,13 @@ def find_base(directory: Path, branch: str | None = None, *, fetch: bool = True,
         if remote is None:
             base = Base(commit=head, name=f"HEAD ({current or 'detached'})", remote=None, target=current or "main")
             return _continued(git, base, branch)
+        deadline = time.monotonic() + timeout_s
         target = _default_branch(git, remote, timeout_s if fetch else None) or current or "main"
         notes: list[str] = []
         if fetch:
             refs = f"+refs/heads/{target}:refs/remotes/{remote}/{target}"
-            done = git.run_over_network("fetch", "--quiet", "--no-tags", remote, refs, timeout_s=timeout_s)
+            left_s = max(deadline - time.monotonic(), min(timeout_s, 1.0))
+            done = git.run_over_network("fetch", "--quiet", "--no-tags", remote, refs, timeout_s=left_s)
             if done.returncode != 0:
                 notes.append(f"{remote} could not be fetched ({last_words(done.stderr)}): what is known of it is used")
         found = git.run("rev-parse", "--verify", "--quiet", f"refs/remotes/{remote}/{target}^{{commit}}")

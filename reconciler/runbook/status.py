@@ -20,6 +20,7 @@ from psycopg import Connection
 from reconciler.canonical import equal
 from reconciler.catalog import read_catalog
 from reconciler.connection import DatabaseConnection
+from reconciler.effects.backlog import Undelivered, read_undelivered
 from reconciler.fields import format_timestamp, seconds
 from reconciler.fit import relation_of, relations_of
 from reconciler.freezes import frozen_now
@@ -34,6 +35,10 @@ from reconciler.schema import Table
 from reconciler.transaction import begin_read_only
 
 __all__ = ["Freeze", "Glass", "LastRun", "Off", "Status", "read_status"]
+
+
+_GROUPS = 50
+"""Kinds, targets and errors of effects that have not arrived."""
 
 
 class Freeze(msgspec.Struct, frozen=True):
@@ -98,7 +103,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Everything on one screen. `off` holds at most as many per table as were asked for, global ones first.
 
     `known` counts what is off by table and field, listed or not; `unmanaged` what is off and was never put into git.
-    `drifted` is the part of the plan that the database did, `waiting` what the next run would do.
+    `drifted` is the part of the plan that the database did, `waiting` what the next run would do. `undelivered` are
+    effects of changes that were applied, and that have not arrived, in groups that are alike.
     """
 
     plan: Plan
@@ -111,6 +117,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     held: tuple[Change, ...]
     drifted: tuple[Change, ...]
     waiting: tuple[Change, ...]
+    undelivered: tuple[Undelivered, ...] = ()
 
     @property
     def total_off(self) -> int:
@@ -146,6 +153,7 @@ def read_status(connection: DatabaseConnection, request: Request, project: Proje
         freezes = tuple(_freezes(connection, project, now))
         last = _last_run(connection)
         broken = _broken_glass(connection)
+        undelivered = tuple(read_undelivered(connection, _GROUPS))
     glass = {change.sort_key() for change in plan.changes if change.finding is Finding.BREAK_GLASS}
     drifted = tuple(c for c in drift_of(plan).changes if c.sort_key() not in glass and c.hold is None)
     moved = {change.sort_key() for change in drifted}
@@ -164,6 +172,7 @@ def read_status(connection: DatabaseConnection, request: Request, project: Proje
             for change in plan.changes
             if change.action not in (Action.HOLD, Action.KEEP) and change.sort_key() not in moved
         ),
+        undelivered=undelivered,
     )
 
 

@@ -70,9 +70,7 @@ def find_in_database(connection: DatabaseConnection, definitions: Definitions, t
             )
             SELECT key, label, rank FROM ranked WHERE rank IS NOT NULL ORDER BY rank, label, key LIMIT %(most)s
             """
-        ).format(
-            key=sql.Identifier(definition.key), label=label, table=relation_of(catalog, table).identifier
-        )
+        ).format(key=sql.Identifier(definition.key), label=label, table=relation_of(catalog, table).identifier)
         wanted = text.strip()
         found = connection.execute(
             statement,

@@ -17,9 +17,9 @@ from tests.support.refusals import assert_clean, assert_plainly_refused, nothing
 GOOD = f"{ACME}:\n  isAiEnabled: false\n"
 
 
-# What is wrong in a file. Each is refused by a dry run of the work tree and by an apply of the commit alike.
+# What is wrong in a file, and what is said of it.
 
-WRONG_STATE = {
+WRONG_STATE: dict[str, tuple[str | bytes, str, str]] = {
     "broken YAML": (f"{ACME}:\n  isAiEnabled: [false\n", "tenants.yaml:2:22", ""),
     "a tab for an indent": (f"{ACME}:\n\tisAiEnabled: false\n", "tenants.yaml:2:1", ""),
     "a word for an integer": (f"{ACME}:\n  aiDailyLimit: many\n", "tenants.yaml:2:17", "aiDailyLimit"),
@@ -74,13 +74,17 @@ WRONG_STATE = {
 def test_wrong_state_is_told_with_its_place(project: Project, text: str | bytes, place: str, said: str) -> None:
     project.write("state/tenants.yaml", text)
     with nothing_changes(project.database):
-        dry = project.run("--dry-run")
-        assert_plainly_refused(dry, 3, f"state/{place}", said)
-        if len(text) < 10_000:
-            project.commit()
-            applied = project.run()
-            assert applied.err == dry.err
-            assert_plainly_refused(applied, 3)
+        assert_plainly_refused(project.run("--dry-run"), 3, f"state/{place}", said)
+
+
+def test_a_commit_is_checked_as_the_work_tree_is(project: Project) -> None:
+    for number, (text, _, _) in enumerate(WRONG_STATE.values()):
+        project.write(f"state/tenants/{number:02}.yaml", text)
+    project.commit()
+    with nothing_changes(project.database):
+        planned, applied = project.run("--dry-run"), project.run()
+        assert_plainly_refused(applied, 3, *(f"state/tenants/{number:02}.yaml:" for number in range(30)))
+        assert applied.err == planned.err
 
 
 RULE = "rule: aiDailyLimit <= aiMonthlyLimit"

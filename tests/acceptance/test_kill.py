@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from reconciler.repository import Repository
 from reconciler.runbook.playbooks import RESERVED, load_runbook
 from reconciler.runbook.triage import kill_command
+from tests.acceptance.test_terminal import Terminal
 from tests.support.hosting import add_remote, api, pushed
 from tests.support.postgres import Database
 from tests.support.project import ACME, BOB, TOP, Project, snapshot
@@ -41,11 +41,11 @@ BAN = ("kill", "whatsapp-ban", "--tenant", "acme", "--reason", "banned by WhatsA
 
 
 @pytest.fixture
-def hosted(project: Project, tmp_path: Path) -> Iterator[tuple[Project, Path]]:
+def hosted(project: Project, tmp_path: Path) -> tuple[Project, Path]:
     """A project whose main is applied and pushed to a bare repository."""
     project.commit_state(STATE, "Bob wants AI")
     project.succeed()
-    yield project, add_remote(project.repo, tmp_path / "bare.git")
+    return project, add_remote(project.repo, tmp_path / "bare.git")
 
 
 def branches(project: Project) -> list[str]:
@@ -151,7 +151,7 @@ def test_the_commands_that_triage_prints_are_accepted_word_for_word(hosted: tupl
     project, _ = hosted
     for name, playbook in load_runbook(TOP).playbooks.items():
         key = ACME if playbook.subject else None
-        line = kill_command(name, playbook, key, "86 % of 12,410 requests; it's \"much\"", str(project.directory))
+        line = kill_command(name, playbook, key, '86 % of 12,410 requests; it\'s "much"', str(project.directory))
         done = project.run(*shlex.split(line)[1:], "--no-push", environment=PEOPLE, cwd=project.repo.path.parent)
         assert done.code == 0, f"{line}\n{done}"
     assert len(branches(project)) == len(load_runbook(TOP).playbooks)
@@ -182,7 +182,7 @@ def test_an_option_is_a_flag_and_an_unknown_one_lists_what_there_is(hosted: tupl
     assert wrong.code == 64
     assert "did you mean --limits?" in wrong.err
     assert "--disable  Switch AI of the tenant off." in wrong.err
-    assert "did you mean \"whatsapp-ban\"?" in project.run("kill", "whatsap-ban", "--reason", "x").err
+    assert 'did you mean "whatsapp-ban"?' in project.run("kill", "whatsap-ban", "--reason", "x").err
     listed = project.succeed("kill").out
     assert "redis-down  Redis down" in listed
     assert "--limits" in listed
@@ -204,8 +204,8 @@ def test_what_git_has_already_is_said_and_not_edited_and_now_applies_what_the_da
 def test_a_limit_that_is_cut_deeper_is_not_raised_by_a_kill(hosted: tuple[Project, Path], database: Database) -> None:
     project, _ = hosted
     database.execute('UPDATE tenants SET "aiDailyLimit" = 2 WHERE id = %s', (ACME,))
-    words = ("kill", "ai-cost-spike", "--limits", "--tenant", "acme", "--reason", "costs", "--now", "--yes", "--no-push")
-    assert project.run(*words, environment=PEOPLE).code == 0
+    words = ("kill", "ai-cost-spike", "--limits", "--tenant", "acme", "--reason", "costs", "--now", "--yes")
+    assert project.run(*words, "--no-push", environment=PEOPLE).code == 0
     row = database.row("tenants", ACME)
     assert (row["aiDailyLimit"], row["aiMonthlyLimit"]) == (2, 50)
 
@@ -251,9 +251,7 @@ def test_gh_is_used_where_it_is_there_and_a_missing_label_does_not_matter(
 
 
 @pytest.mark.parametrize("codes", [{"pulls": 422}, {"labels": 403}])
-def test_what_the_host_refuses_is_said_and_the_kill_stands(
-    hosted: tuple[Project, Path], codes: dict[str, int]
-) -> None:
+def test_what_the_host_refuses_is_said_and_the_kill_stands(hosted: tuple[Project, Path], codes: dict[str, int]) -> None:
     project, bare = hosted
     with api(**codes) as host:
         done = project.run(*BAN, environment=PEOPLE | host.environment)
@@ -314,3 +312,53 @@ def test_every_flag_of_kill_and_restore_is_one_that_no_option_can_be_called() ->
 
     flags = {flag for one in (kill, restore) for each in one.params for flag in each.opts if flag.startswith("--")}
     assert {flag.removeprefix("--") for flag in flags} <= RESERVED
+
+
+def test_at_a_terminal_now_shows_the_plan_and_takes_no_for_an_answer(
+    hosted: tuple[Project, Path], database: Database
+) -> None:
+    project, bare = hosted
+    terminal = Terminal(project, *BAN, "--now", **PEOPLE)
+    terminal.wait_for("Apply this now?")
+    assert "isWhatsappEnabled" in terminal.shown
+    terminal.type("n\n")
+    assert terminal.end() == 1
+    assert "not applied, as you said: reconcile kill whatsapp-ban" in terminal.shown
+    assert branches(project)[0] in pushed(project.repo, bare)
+    assert database.row("tenants", ACME)["isWhatsappEnabled"] is True
+
+
+def test_a_mistake_in_another_tables_file_does_not_stop_the_commit_and_is_said(
+    hosted: tuple[Project, Path], database: Database
+) -> None:
+    project, _ = hosted
+    project.state("system: {globalAiEnabled: maybe}\n", "system_settings.yaml")
+    project.commit("Broken by somebody")
+    project.repo.git("push", "--quiet")
+    done = project.run(*BAN, "--now", "--yes", "--no-pr", environment=PEOPLE)
+    assert done.code == 1
+    assert "state/system_settings.yaml:1" in done.err
+    assert len(branches(project)) == 1
+    assert database.row("tenants", ACME)["isWhatsappEnabled"] is True
+
+
+def test_a_kill_until_a_time_says_so_in_git(hosted: tuple[Project, Path]) -> None:
+    project, _ = hosted
+    done = project.run(*BAN, "--until", "2099-01-01T00:00:00Z", "--no-push", environment=PEOPLE)
+    assert done.code == 0, str(done)
+    assert "until: 2099-01-01T00:00:00Z" in project.repo.git("show", f"{branches(project)[0]}:state/tenants.yaml")
+
+
+def test_what_is_off_by_more_in_git_stays_as_it_is(hosted: tuple[Project, Path]) -> None:
+    project, _ = hosted
+    project.commit_state(STATE + f"{ACME}: {{status: ARCHIVED, isAiEnabled: false, aiDailyLimit: 1}}\n", "By hand")
+    project.repo.git("push", "--quiet")
+    for words in (("tenant-abuse", "--suspend"), ("tenant-abuse",)):
+        done = project.run("kill", *words, "--tenant", ACME, "--reason", "spam", "--no-push", environment=PEOPLE)
+        assert done.code == 0, str(done)
+        assert branches(project) == []
+    limits = ("ai-cost-spike", "--limits", "--tenant", ACME, "--reason", "costs", "--no-push")
+    assert project.run("kill", *limits, environment=PEOPLE).code == 0
+    text = project.repo.git("show", f"{branches(project)[0]}:state/tenants.yaml")
+    assert "aiDailyLimit: 1" in text
+    assert "status: ARCHIVED" in text

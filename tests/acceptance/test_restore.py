@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from reconciler.repository import Repository
 from tests.acceptance.test_kill import NOWHERE, PEOPLE, STATE
+from tests.acceptance.test_terminal import Terminal
+from tests.support.cli import Finished
 from tests.support.hosting import add_remote, api, pushed
 from tests.support.postgres import Database
 from tests.support.project import ACME, Project
@@ -28,20 +31,20 @@ def killed(project: Project, tmp_path: Path) -> Project:
 
 def kill(project: Project, *words: str) -> None:
     done = project.run("kill", *words, "--now", "--yes", "--no-pr", environment=PEOPLE)
+    merge(project, done)
+
+
+def merge(project: Project, done: Finished) -> None:
+    """Merge, push and apply what the command has committed."""
     assert done.code == 0, str(done)
-    merge(project, "kill")
-
-
-def merge(project: Project, kind: str) -> None:
-    branch = branches(project, kind)[-1]
+    (branch,) = re.findall(r"Committed \w+ on (\S+),", done.err)
     project.repo.git("merge", "--quiet", "--no-ff", "-m", "Merge", branch, environment=PEOPLE)
     project.repo.git("push", "--quiet")
     project.succeed()
 
 
-def branches(project: Project, kind: str = "restore") -> list[str]:
-    listed = ("for-each-ref", "--sort=committerdate", "--format=%(refname:short)", f"refs/heads/{kind}")
-    return project.repo.git(*listed).split()
+def branches(project: Project) -> list[str]:
+    return project.repo.git("for-each-ref", "--format=%(refname:short)", "refs/heads/restore").split()
 
 
 def past(database: Database, hours: int) -> None:
@@ -74,7 +77,7 @@ def test_a_restore_is_proposed_with_its_steps_confirmed_and_held_until_the_guard
     assert asked["title"] == "Restore: WhatsApp ban, Acme Bakery: a new number"
     assert "The QR code has been scanned." in asked["body"]
     assert labels == {"labels": ["restore", "whatsapp-ban"]}
-    merge(killed, "restore")
+    merge(killed, done)
     assert database.row("tenants", ACME)["isWhatsappEnabled"] is False
     past(database, 25)
     killed.succeed()
@@ -107,7 +110,7 @@ def test_an_incident_names_its_playbook_and_its_subject(killed: Project) -> None
 def test_a_waiver_stands_beside_the_value_and_lets_the_guard_pass(killed: Project, database: Database) -> None:
     done = killed.run(*BACK, *STEPS, "--no-pr", "--override", "after=WhatsApp lifted it", environment=PEOPLE)
     assert done.code == 0, str(done)
-    merge(killed, "restore")
+    merge(killed, done)
     assert database.row("tenants", ACME)["isWhatsappEnabled"] is True
     assert killed.run(*BACK, *STEPS, "--override", "uncommitted=x", environment=PEOPLE).code == 64
 
@@ -125,7 +128,7 @@ def test_what_was_before_comes_from_the_ledger_or_from_gits_own_history(
     done = project.run(*words, url=None if ledger else NOWHERE, environment=PEOPLE)
     assert done.code == 0, str(done)
     assert "isAiEnabled: git does not name it" in done.err
-    merge(project, "restore")
+    merge(project, done)
     row = database.row("tenants", ACME)
     assert (row["aiDailyLimit"], row["aiMonthlyLimit"]) == (70, 900)
 
@@ -165,3 +168,21 @@ def test_a_dry_run_shows_the_edit_and_writes_nothing(killed: Project) -> None:
     assert "-    value: false" in done.out
     assert "+    value: true" in done.out
     assert branches(killed) == []
+
+
+def test_at_a_terminal_each_step_is_asked_for_and_one_that_is_not_done_stops_it(killed: Project) -> None:
+    terminal = Terminal(killed, *BACK, "--no-push", "--confirm", "waited", **PEOPLE)
+    terminal.wait_for("Done: A new session has been made on another device.")
+    terminal.type("y\n")
+    terminal.wait_for("Done: The QR code has been scanned.")
+    terminal.type("n\n")
+    assert terminal.end() == 1
+    assert "--confirm qr-code" in terminal.shown
+    assert branches(killed) == []
+
+
+def test_restoring_twice_says_that_nothing_is_left(killed: Project) -> None:
+    merge(killed, killed.run(*BACK, *STEPS, "--no-pr", environment=PEOPLE))
+    again = killed.run(*BACK, *STEPS, environment=PEOPLE)
+    assert again.code == 1
+    assert "git has true, which no kill of whatsapp-ban has put there" in again.err

@@ -172,19 +172,20 @@ def attempt(url: str, statement: str) -> str:
 
 
 def test_the_grants_that_init_prints_are_enough_and_no_more(project: Project) -> None:
-    plan, apply = granted(project)
     project.database.user("ann@example.org", BOB)
     project.database.execute("DELETE FROM system_settings")
-    project.state(f"{ACME}:\n  $expect: {{name: Acme Bakery}}\n  isAiEnabled: false\n  aiDailyLimit: 3\n")
+    expected = "$expect: {name: Acme Bakery, aiPlan: FREE}"
+    project.state(f"{ACME}:\n  {expected}\n  isAiEnabled: false\n  aiDailyLimit: 3\n  isWhatsappEnabled: false\n")
     project.state("system:\n  maxMessagesPerHour: 5\n", "system_settings.yaml")
     project.commit()
+    plan, apply = granted(project)
 
     with nothing_changes(project.database):
         assert "isAiEnabled" in project.succeed("--dry-run", url=plan).out
         project.succeed("drift", url=plan)
         assert_plainly_refused(project.run(url=plan), 4, "may not update")
     project.succeed(url=apply)
-    assert len(project.entries()) == 3
+    assert len(project.entries()) == 4
     assert project.entries()[0]["actorUserId"] is not None
     project.succeed(url=apply)
     project.succeed("--dry-run", url=plan)
@@ -196,6 +197,8 @@ def test_the_grants_that_init_prints_are_enough_and_no_more(project: Project) ->
     project.state(f"{ACME}:\n  isAiEnabled: false\n")
     project.commit("Release a field")
     project.succeed(url=apply)
+    assert "REDIS_URL is not set" in project.run("deliver", url=apply).out
+    assert "1 waiting since" in project.succeed("status", url=plan).out
 
     tables = ["tenants", "users", "audit_logs", "ai_usage_logs", "system_settings"]
     ledger = [name for name in snapshot(project.database) if name.startswith("reconciler.")]

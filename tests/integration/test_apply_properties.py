@@ -32,7 +32,6 @@ from tests.support.random_projects import (
     FOR_TRIGGERS,
     JOURNAL,
     POLICY,
-    Fields,
     Situation,
     get_rows,
     put_rows,
@@ -42,7 +41,7 @@ from tests.support.random_projects import (
 REQUEST = Request(directory=Path())
 ORIGIN = Origin(actor="robot")
 
-fewer = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+fewer = settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +103,11 @@ class World:
         rows = {*self.situation.desired, *self.situation.base}
         for table, key in sorted(rows):
             definition = self.project.definitions.tables[table]
-            base = _side(table, key, self.situation.base)
-            fields = {name: self.before[table, key][name] for name in definition.fields} if (
-                (table, key) in self.before
-            ) else None
-            actual = None if fields is None else Row(table, key, {n: Value(data) for n, data in fields.items()})
-            marks = {name: self.marks[table, key, name] for name in definition.fields if (table, key, name) in self.marks}
+            base = _side(table, key, self.situation.base.get((table, key)))
+            has = self.before.get((table, key))
+            actual = _side(table, key, {name: has[name] for name in definition.fields} if has is not None else None)
+            of_row = ((name, self.marks.get((table, key, name))) for name in definition.fields)
+            marks = {name: mark for name, mark in of_row if mark is not None}
             desired = self.project.desired.get(table, {}).get(key)
             found += diff_row(definition, key, desired, base, actual, marks, None)
         return found
@@ -123,9 +121,8 @@ class World:
         return {name: self.rows_of(f"SELECT t.xmin, t::text FROM reconciler.{name} t ORDER BY 2") for (name,) in names}
 
 
-def _side(table: str, key: str, fields: Fields) -> Row | None:
-    found = fields.get((table, key))
-    return None if found is None else Row(table, key, {name: Value(data) for name, data in found.items()})
+def _side(table: str, key: str, fields: dict[str, Json] | None) -> Row | None:
+    return None if fields is None else Row(table, key, {name: Value(data) for name, data in fields.items()})
 
 
 @fewer
@@ -187,14 +184,18 @@ def test_there_is_one_audit_entry_for_each_written_field_in_the_same_transaction
 ) -> None:
     world = World(connection, situation)
     plan = world.apply()
-    entries = world.rows_of("SELECT details::text, owner, event FROM journal")
-    assert {(owner, event == f"{from_text(text)['table']} changed") for text, owner, event in entries} <= {("NOBODY", True)}
-    told = [from_text(text) for text, _, _ in entries]
+    entries = [(from_text(text), owner, event) for text, owner, event in world.rows_of(
+        "SELECT details::text, owner, event FROM journal"
+    )]  # fmt: skip
     named = ("table", "key", "field", "finding", "direction")
-    assert sorted([*(entry[name] for name in named), to_text([entry["before"], entry["after"]])] for entry in told) == sorted(
-        [c.table, c.key, c.field, c.finding.value, c.direction.value, to_text([_json(c.before), _json(c.after)])]
-        for c in plan.writes
-    )
+    assert sorted(
+        [*(told[name] for name in named), to_text([told["before"], told["after"]]), owner, event]
+        for told, owner, event in entries
+    ) == sorted(
+        [change.table, change.key, change.field, change.finding.value, change.direction.value,
+         to_text([_json(change.before), _json(change.after)]), "NOBODY", f"{change.table} changed"]
+        for change in plan.writes
+    )  # fmt: skip
     [(run_transaction,)] = world.rows_of("SELECT xmin FROM reconciler.run")
     transactions = {*world.rows_of("SELECT xmin FROM journal"), *world.rows_of("SELECT xmin FROM reconciler.change")}
     written = {(change.table, change.key) for change in plan.writes}
@@ -248,9 +249,11 @@ def test_a_second_apply_changes_nothing_and_writes_nothing_but_its_run(
     rows, journal, ledger = _everything(world)
     second = world.apply()
     assert not second.has_work
-    assert [c.sort_key() for c in second.changes] == [
-        c.sort_key() for c in first.changes if c.action in (Action.HOLD, Action.KEEP)
-    ] or first.counts.held
+    waits = (Action.HOLD, Action.KEEP)
+    # A guard puts back what a hand had opened, and makes a row with what was applied last: git's restore is held then.
+    still = [c.sort_key() for c in first.changes if c.action in waits or (c.action.writes and c.after != c.desired)]
+    assert [change.sort_key() for change in second.changes] == still
+    assert {change.action for change in second.changes} <= set(waits)
     again = _everything(world)
     assert again[:2] == (rows, journal)
     assert len(again[2].pop("run")) == len(ledger.pop("run")) + 1

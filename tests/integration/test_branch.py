@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.edit_files import EditedFile
 from reconciler.errors import Failed, Refused, UsageProblem
+from reconciler.repository import Repository
 from reconciler.runbook.side_branch import Base, branch_name, commit_on_branch, find_base, push
 from tests.support.gitrepo import GitRepo
 from tests.support.hosting import add_remote, pushed
@@ -33,7 +34,8 @@ def base_of(repo: GitRepo, branch: str | None = None, *, fetch: bool = True) -> 
 def test_the_bytes_are_committed_as_they_are_whatever_converts_line_ends(repo: GitRepo) -> None:
     repo.git("config", "core.autocrlf", "true")
     commit = commit_on_branch(repo.path, base_of(repo), "kill/x", EDIT, "Kill\n")
-    assert repo.git("cat-file", "-p", f"{commit}:state/a.yaml") == "2\r"
+    with Repository.open(repo.path) as repository:
+        assert [file.data for file in repository.files_at(commit, ("state",), [])] == [b"2\r\n"]
     assert repo.git("diff", "--name-only", "main", commit) == "state/a.yaml"
     assert repo.git("rev-parse", "kill/x") == commit
     assert repo.git("status", "--porcelain") == ""

@@ -1,5 +1,5 @@
-"""What a live table may hold that JSON has no word for, or several spellings: it is compared, shown and replaced all the
-same, and nothing is written where nothing differs.
+"""What a live table may hold that JSON has no word for, or several spellings: it is compared, shown and replaced all
+the same, and nothing is written where nothing differs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 from reconciler.canonical import to_text
 from reconciler.connection import DatabaseConnection, open_database
 from reconciler.database_url import parse_database_url
-from reconciler.errors import InvalidInput, NotAsExpected
+from reconciler.errors import Failed, InvalidInput, NotAsExpected
 from reconciler.ledger_schema import upgrade
 from reconciler.model import MISSING, Action, Json, Missing
 from reconciler.pipeline import Origin, Request, apply, make_plan
@@ -223,7 +223,7 @@ def test_a_trigger_that_turns_a_write_away_fails_the_whole_apply(things: Things)
         "CREATE TRIGGER refuse BEFORE UPDATE ON things FOR EACH ROW WHEN (old.id = 'b') EXECUTE FUNCTION refuse()"
     )
     project = things.project("{v: {type: boolean}}", "a: {v: true}\nb: {v: true}\n")
-    with pytest.raises(Exception, match=r"1 of 2 rows of public\.things did not take the change"):
+    with pytest.raises(Failed, match=r"1 of 2 rows of public\.things did not take the change"):
         things.apply(project)
     assert things.database.execute("SELECT v FROM things WHERE v") == []
     assert things.database.execute("SELECT * FROM reconciler.run") == []
@@ -231,7 +231,7 @@ def test_a_trigger_that_turns_a_write_away_fails_the_whole_apply(things: Things)
 
 def test_a_value_that_the_column_would_round_is_refused_before_anything_is_read(things: Things) -> None:
     things.make("v real", "'a', 1")
-    with pytest.raises(NotAsExpected, match="public.things.v is real: it holds 16777217 only as"):
+    with pytest.raises(NotAsExpected, match=r"public\.things\.v is real: it holds 16777217 only as"):
         things.plan(things.project("{v: {type: number}}", "a: {v: 16777217}\n"))
 
 

@@ -1,7 +1,8 @@
 """Every folder of tests/golden is one idea, told by its files; tests/golden/README.md says what each of them holds.
 
-Each case runs on a real database and a real commit: the plan is compared with the one that is expected, and then carried
-out. What the apply leaves must be what the plan said, with an audit entry for each field, and nothing is left to do.
+Each case runs on a real database and a real commit: the plan is compared with the one that is expected, and then
+carried out. What the apply leaves must be what the plan said, with an audit entry for each field, and nothing is left
+to do.
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ def carry_out(
         (entry["table"], entry["key"], entry["field"], entry["before"], entry["after"])
         for entry in (row["metadata"] for row in entries)
     ) == sorted(
-        (change.table, change.key, change.field, plainly(change.before), plainly(change.after)) for change in plan.writes
+        (change.table, change.key, change.field, plainly(change.before), plainly(change.after))
+        for change in plan.writes
     )
 
     assert not make_plan(connection, request, project).has_work
@@ -179,8 +181,9 @@ def remember(connection: DatabaseConnection, project: Project, case: Path) -> No
 
 
 def mark_of(told: dict[str, Any]) -> Mark:
-    moments = {name: datetime.fromisoformat(told[name]) for name in ("killed_at", "seen_at") if name in told}
-    return Mark(**{**told, **moments})
+    for name in told.keys() & {"killed_at", "seen_at"}:
+        told = told | {name: datetime.fromisoformat(told[name])}
+    return Mark(**told)
 
 
 # Comparing ----------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from reconciler.pipeline import Origin, Request, apply, make_plan, read_for_appl
 from reconciler.plan import Scope
 from reconciler.project import Project
 from tests.support.gitrepo import GitRepo
-from tests.support.oracle import NOTHING, Data, Entry, Memory, Rule, World, expected, expected_row, remember
+from tests.support.oracle import NOTHING, Data, Entry, Memory, Rule, World, expected, expected_row, remember, wanted
 from tests.support.postgres import Database, Server
 
 _Field = tuple[str, str, str]
@@ -153,7 +153,7 @@ class Histories(RuleBasedStateMachine):
         self.sql: psycopg.Connection[dict[str, Any]] = self.open.enter_context(self.database.connect())
         self.repo = GitRepo(self.folder / f"history-{self.number}")
         self.memories = {field: Memory() for field in FIELDS}
-        self.rules = dict(RULES)
+        self.schemas = dict(RULES)
         self.committed: dict[_Field, Entry] = {}
         self.healthy = True
         self.frozen_until: datetime | None = None
@@ -195,7 +195,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(after=st.sampled_from([1, 24, 48]))
     def change_a_schema(self, after: int) -> None:
-        self.rules["tenants", "isWhatsappEnabled"] = Rule(frozenset({False}), after=after * HOUR)
+        self.schemas["tenants", "isWhatsappEnabled"] = Rule(frozenset({False}), after=after * HOUR)
         self.repo.write("schemas/tenants.yaml", TENANTS_SCHEMA % f"{after}h")
         self.repo.commit("Another cooldown")
         self.project = None
@@ -286,7 +286,8 @@ class Histories(RuleBasedStateMachine):
         world = World(self.now, committed=not is_dirty, healthy=self.healthy, frozen=frozen)
         before = self._values()
         scope = [field for field in FIELDS if not request.scope.rows or f"{field[0]}/{field[1]}" in request.scope.rows]
-        foreseen = before | self._foreseen(scope, entries, before, world)
+        named = [field for field in scope if wanted(entries.get(field), self.memories[field], self.now) is not NOTHING]
+        foreseen = before | self._foreseen(named, entries, before, world)
         plan = make_plan(self.connection, request, project)
         outcome = apply(self.connection, request, project, ORIGIN)
         for change in outcome.plan.changes:
@@ -294,7 +295,7 @@ class Histories(RuleBasedStateMachine):
         after = self._values()
         assert after == foreseen
         assert outcome.plan.fingerprint == plan.fingerprint, "the dry run said something else"
-        self._check_audit(outcome.run_id, entries, before, after)
+        self._check_audit(outcome.run_id, named, before, after)
         for field in scope:
             remember(self._rule(field), entries.get(field), self.memories[field], before[field], after[field], world)
         self._check_ledger()
@@ -304,9 +305,8 @@ class Histories(RuleBasedStateMachine):
         assert self._everything() == settled, "running again changed something"
 
     def _foreseen(
-        self, scope: list[_Field], entries: Mapping[_Field, Entry], before: Mapping[_Field, Data], world: World
+        self, named: list[_Field], entries: Mapping[_Field, Entry], before: Mapping[_Field, Data], world: World
     ) -> dict[_Field, Data]:
-        named = [field for field in scope if field in entries]
         foreseen = {
             field: expected(self._rule(field), entries[field], self.memories[field], before[field], world)
             for field in named
@@ -327,12 +327,12 @@ class Histories(RuleBasedStateMachine):
     # What must hold after every run
 
     def _check_audit(
-        self, run: str, entries: Mapping[_Field, Entry], before: Mapping[_Field, Data], after: Mapping[_Field, Data]
+        self, run: str, named: list[_Field], before: Mapping[_Field, Data], after: Mapping[_Field, Data]
     ) -> None:
         changed = {
             field: (None if before[field] is NOTHING else before[field], after[field])
             for field in FIELDS
-            if before[field] != after[field] and not (before[field] is NOTHING and field not in entries)
+            if before[field] != after[field] and not (before[field] is NOTHING and field not in named)
         }
         written = self.sql.execute("SELECT metadata AS m FROM audit_logs WHERE metadata ->> 'run' = %s", [run]).fetchall()
         found = {(m["table"], m["key"], m["field"]): (m["before"], m["after"]) for m in (row["m"] for row in written)}
@@ -360,7 +360,7 @@ class Histories(RuleBasedStateMachine):
     # Reading and writing
 
     def _rule(self, field: _Field) -> Rule:
-        return self.rules[field[0], field[2]]
+        return self.schemas[field[0], field[2]]
 
     def _against(self) -> list[_Field]:
         return [field for field, memory in self.memories.items() if memory.against is not None]

@@ -263,6 +263,18 @@ def test_a_kill_that_was_applied_before_its_merge_is_said_to_be_so(watched: Watc
     assert f"in commit {commit[:12]} before its merge" in watched.text()
 
 
+def test_effects_that_have_not_arrived_are_shown_with_their_error(watched: Watched) -> None:
+    kill_acme(watched)  # no Redis is named, so the job for the open session waits
+    said = "bullmq whatsapp-worker-commands: REDIS_URL is not set"
+    assert f"  1 waiting since {watched.status(limit=8).undelivered[0].oldest_at:%Y-%m-%d %H:%M} UTC  {said}" in (
+        watched.text().split("\n")
+    )
+    watched.by_hand("UPDATE reconciler.outbox SET state = 'dead', last_error = 'WRONGTYPE'")
+    assert "- ⏳ 1 dead since " in status_markdown.render_status(watched.status(limit=8), limit=8)
+    [group] = watched.document()["undelivered"]
+    assert (group["state"], group["number"], group["error"]) == ("dead", 1, "WRONGTYPE")
+
+
 def test_markdown_and_a_scope_show_the_same(watched: Watched) -> None:
     kill_acme(watched)
     watched.by_hand('UPDATE tenants SET "isAiEnabled" = false WHERE id = %s', BOB)

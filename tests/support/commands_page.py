@@ -1,6 +1,6 @@
 """docs/commands.md, drawn from the command line itself: `python -m tests.support.commands_page` writes it anew.
 
-Takes the click commands; gives Markdown. A test compares it with the file, so that no command or option is undocumented.
+Takes the click commands; gives Markdown. A test compares it with the file: nothing stays undocumented.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _HEAD = """\
 # Commands and options
 
 Drawn from the program's own help. The database is named by the environment: `DATABASE_URL`, and `DIRECT_URL` for when
-that does not answer; health checks read `REDIS_URL`. `NO_COLOR` switches colours off, `CI=true` the question before an
-apply. Results go to stdout, everything else to stderr.
+that does not answer; effects and health checks read `REDIS_URL`. `NO_COLOR` switches colours off, `CI=true` the
+question before an apply. Results go to stdout, everything else to stderr.
 """
 
 

@@ -1,4 +1,4 @@
-"""A git host for tests: a bare repository that is pushed to, under an address of GitHub's, and an HTTP server as its API.
+"""A git host for tests: a bare repository that is pushed to, under an address of GitHub's, and a server as its API.
 
 Takes a repository; gives what was pushed, and every request that was made to the API.
 """
@@ -31,7 +31,7 @@ def add_remote(repo: GitRepo, bare: Path, address: str = ADDRESS) -> Path:
 def pushed(repo: GitRepo, bare: Path) -> dict[str, str]:
     """The branches of the bare repository, and the commit of each."""
     listed = repo.git("--git-dir", str(bare), "for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads")
-    return dict(line.split(" ") for line in listed.splitlines())  # type: ignore[misc]
+    return dict(line.split(" ") for line in listed.splitlines())
 
 
 @dataclass

@@ -83,12 +83,14 @@ class Memory:
     replaced: dict[Data, Data] = field(default_factory=dict)
 
 
-def wanted(entry: Entry, memory: Memory, now: datetime) -> Data:
-    """The value that git asks for at this time."""
+def wanted(entry: Entry | None, memory: Memory, now: datetime) -> Data:
+    """The value that git asks for at this time, NOTHING where it asks for none."""
+    if entry is None:
+        return NOTHING
     if entry.until is None or now < entry.until:
         return entry.value
     if entry.restores:
-        return memory.replaced.get(entry.value, entry.value)
+        return memory.replaced.get(entry.value, memory.base)
     return entry.value if entry.then is NOTHING else entry.then
 
 
@@ -129,11 +131,13 @@ def remember(
     rule: Rule, entry: Entry | None, memory: Memory, has: Data, becomes: Data, world: World
 ) -> None:
     """Take note of what a run saw (`has`, NOTHING where there was no row) and left behind (`becomes`)."""
-    if entry is None:
+    wants, written = wanted(entry, memory, world.now), becomes != has
+    if entry is None or wants is NOTHING:
         if world.committed and memory.base is not NOTHING:
             _release(rule, memory, has)
+        elif world.committed and memory.released:  # what a dirty work tree wrote, and no commit has named
+            memory.known, memory.against, memory.released = NOTHING, None, False
         return
-    wants, written = wanted(entry, memory, world.now), becomes != has
     if not world.committed and not written and has == wants:
         return  # nothing is learnt from a work tree that agrees with the database
     is_new_kill = _is_new_kill(rule, memory, has)

