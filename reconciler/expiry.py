@@ -133,7 +133,7 @@ def _what_stays(value: Value, before: Json | Missing, passed: str) -> str:
         return f"{passed} before it was ever applied: nothing is done. Move `until`, or take it out of git"
     if equal(before, value.data):
         return (
-            f"{passed} and stays {to_text(value.data)}: what was there before is not in the ledger. Write the value after "
-            "`then:`"
+            f"{passed} and stays {to_text(value.data)}: what was there before is not in the ledger. Write the value "
+            "after `then:`"
         )
     return ""

@@ -1,7 +1,7 @@
 """The desired State as it counts now: `until` and `then`, with what the ledger knows of the time before overrides.
 
-Takes a connection inside a transaction, the Project, the rows as they are written down, and the time; gives the State and
-what is to be said about it. What is decided is told in `expiry`; here the ledger is asked, and the policy's rules.
+Takes a connection inside a transaction, the Project, the rows as they are written down, and the time; gives the State
+and what is to be said about it. What is decided is told in `expiry`; here the ledger is asked, and the policy's rules.
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ def record(
     known: dict[str, Any] = {
         "id": str(uuid.uuid4()), "commit": commit, "author_name": "Ann Author", "author_email": "ann@example.org",
         "committer_name": "Cy", "committer_email": "cy@example.org", "actor": "robot", "reason": "Weekly review",
-        "dirty": False, "ahead": False, "plan_id": str(uuid.uuid4()), "fingerprint": "f", "scope": {"tables": [], "rows": []},
+        "dirty": False, "ahead": False, "plan_id": str(uuid.uuid4()), "fingerprint": "f",
+        "scope": {"tables": [], "rows": []},
         "counts": {"changes": len(changes), "kills": 0}, "outcome": "applied", "run_url": None, "pull_request": None,
         "version": "1",
     }  # fmt: skip

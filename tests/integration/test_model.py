@@ -255,7 +255,14 @@ class Histories(RuleBasedStateMachine):
 
     @rule(
         table=st.sampled_from(
-            ["reconciler.run", "tenants", "reconciler.change", "audit_logs", "reconciler.managed_row", "reconciler.mark"]
+            [
+                "reconciler.run",
+                "tenants",
+                "reconciler.change",
+                "audit_logs",
+                "reconciler.managed_row",
+                "reconciler.mark",
+            ]
         ),
         is_cut=st.booleans(),
     )
@@ -291,7 +298,8 @@ class Histories(RuleBasedStateMachine):
         plan = make_plan(self.connection, request, project)
         outcome = apply(self.connection, request, project, ORIGIN)
         for change in outcome.plan.changes:
-            note(f"    {change.table}/{change.key}.{change.field}: {change.action.value}, {change.explanation} {change.hold}")
+            what = f"{change.table}/{change.key}.{change.field}: {change.action.value}"
+            note(f"    {what}, {change.explanation} {change.hold}")
         after = self._values()
         assert after == foreseen
         assert outcome.plan.fingerprint == plan.fingerprint, "the dry run said something else"
@@ -334,7 +342,8 @@ class Histories(RuleBasedStateMachine):
             for field in FIELDS
             if before[field] != after[field] and not (before[field] is NOTHING and field not in named)
         }
-        written = self.sql.execute("SELECT metadata AS m FROM audit_logs WHERE metadata ->> 'run' = %s", [run]).fetchall()
+        query = "SELECT metadata AS m FROM audit_logs WHERE metadata ->> 'run' = %s"
+        written = self.sql.execute(query, [run]).fetchall()
         found = {(m["table"], m["key"], m["field"]): (m["before"], m["after"]) for m in (row["m"] for row in written)}
         assert found == changed
         assert len(written) == len(changed)

@@ -94,7 +94,8 @@ def test_a_rolled_back_restore_is_a_kill_and_is_applied_at_once(place: Place) ->
     run_id = place.run_of(commit)
     assert place.state == BEFORE.replace(
         "  aiDailyLimit: 50\n",
-        f'  aiDailyLimit:   # more\n    value: 5\n    reason: "rolls back run {run_id[:8]} (Open up): too much, INC-7"\n',
+        "  aiDailyLimit:   # more\n    value: 5\n"
+        f'    reason: "rolls back run {run_id[:8]} (Open up): too much, INC-7"\n',
     )
     (entry,) = place.database.execute(
         "SELECT metadata FROM audit_logs WHERE metadata ->> 'commit' = %s", [place.repo.head]
@@ -258,10 +259,11 @@ def test_a_name_of_several_runs_lists_them(place: Place) -> None:
     for number in (1, 2):
         place.database.execute(
             """
-            INSERT INTO reconciler.run (id, commit_id, author_name, author_email, committer_name, committer_email, actor,
-                                        reason, dirty, plan_id, fingerprint, scope, counts, outcome, version)
-            SELECT ('abcdabcd-0000-0000-0000-00000000000' || %(n)s)::uuid, repeat('abcdabc' || %(n)s, 5), 'a', 'a', 'a', 'a',
-                   'a', 'Reason ' || %(n)s, false, 'p' || %(n)s, 'f', '{}', '{}', 'applied', '1'
+            INSERT INTO reconciler.run (id, commit_id, author_name, author_email, committer_name, committer_email,
+                                        actor, reason, dirty, ahead, plan_id, fingerprint, scope, counts, outcome,
+                                        version)
+            SELECT ('abcdabcd-0000-0000-0000-00000000000' || %(n)s)::uuid, repeat('abcdabc' || %(n)s, 5),
+                   'a', 'a', 'a', 'a', 'a', 'Reason ' || %(n)s, false, false, 'p' || %(n)s, 'f', '{}', '{}', 'applied', '1'
             """,
             {"n": str(number)},
         )

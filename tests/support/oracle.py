@@ -1,7 +1,8 @@
 """What a run may do to one field, told anew from the rules of the design: random histories are held against it.
 
-Takes rules of fields, and for each run what git asks, what is in the database, and the time; gives the value that must be
-there afterwards, and remembers what happened. It has no SQL, no plan and no ledger, and shares no code with the package.
+Takes rules of fields, and for each run what git asks, what is in the database, and the time; gives the value that must
+be there afterwards, and remembers what happened. It has no SQL, no plan and no ledger, and shares no code with the
+package.
 """
 
 from __future__ import annotations
