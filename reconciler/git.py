@@ -170,7 +170,9 @@ class Git:
     ) -> subprocess.Popen[bytes]:
         """`alone`: in a session of its own, so that it can be ended with all that it has started."""
         # core.fsmonitor may name a program that says which files changed: it costs a start, and can be wrong.
-        command = ["git", "--no-pager", "-C", os.fspath(self.directory), "-c", "core.fsmonitor=false", *arguments]
+        # Without grafts (see _ALWAYS) git would advise against their file, in everything it says.
+        settings = ["-c", "core.fsmonitor=false", "-c", "advice.graftFileDeprecated=false"]
+        command = ["git", "--no-pager", "-C", os.fspath(self.directory), *settings, *arguments]
         environment = self._environment | dict(variables or {})
         pipe = subprocess.PIPE
         try:

@@ -69,10 +69,10 @@ class World:
 class Memory:
     """What must be remembered of one field from run to run.
 
-    `base` was applied last; `known` was there when a run last looked. `against` stands in the database against git's
-    will: the value, git's entry when git first saw it (None: not yet), and whether broken glass left it; `released` once
-    somebody gave it back to git. `spent` holds the waivers that no longer count; `replaced` what was there before git
-    made it a value.
+    `base` was applied last; `known` was there when a run last looked. `against` stands in the database against
+    git's will: the value, git's entry when git first saw it (None: not yet), and whether broken glass left it;
+    `released` once somebody gave it back to git. `spent` holds the waivers that no longer count; `replaced` what
+    was there before git made it a value.
     """
 
     base: Data = NOTHING
