@@ -252,8 +252,9 @@ def count_open(connection: Connection[Any], table: Table, relation: Relation, fi
     """How many rows have the field on another side than the kill side."""
     kill = getattr(table.fields[field], "kill", None)
     killed = kill if isinstance(kill, list) else [kill]
-    statement = sql.SQL("SELECT count(*) FROM {table} AS t WHERE to_jsonb({value}) <> ALL (%s::jsonb[])").format(
-        table=relation.identifier, value=relation.columns[field].canonical("t")
-    )
+    # NULL is a value like any other here: the open side of whatever it may be.
+    statement = sql.SQL(
+        "SELECT count(*) FROM {table} AS t WHERE coalesce(to_jsonb({value}), 'null') <> ALL (%s::jsonb[])"
+    ).format(table=relation.identifier, value=relation.columns[field].canonical("t"))
     row = connection.execute(statement, (text_array([to_text(value) for value in killed]),)).fetchone()
     return int(row[0]) if row else 0

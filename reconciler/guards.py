@@ -214,12 +214,16 @@ def _cooldown(change: Change, field: Field, mark: Mark, now: datetime) -> Hold |
     before = change.base if isinstance(change.before, Missing) else change.before
     if mark.killed_at is None and (isinstance(before, Missing) or not field.is_killed(before)):
         return None
-    killed_at, by = mark.killed_at or now, mark.killed_by or "nobody knows whom, first seen now"
+    killed_at = mark.killed_at or now
     earliest = killed_at + timedelta(seconds=seconds(field.restore.after))
     if now >= earliest:
         return None
-    ago = f"{spoken(now - killed_at)} ago" if mark.killed_at else "at an unknown time"
-    text = f"{change.field} was killed {ago} by {by}; restores wait {field.restore.after}"
+    text = f"{change.field} was killed, nobody knows when (first seen now)"
+    if mark.killed_at is not None:
+        who = mark.killed_by or "nobody knows whom"
+        text = f"{change.field} was killed {spoken(now - killed_at)} ago "
+        text += who if who.startswith(("by ", "before ")) else f"by {who}"
+    text += f"; restores wait {field.restore.after}"
     if earliest.microsecond:
         # Rounded up, so that who comes at that time does not come a fraction of a second early.
         earliest = earliest.replace(microsecond=0) + timedelta(seconds=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from reconciler.errors import Problem, nearest
@@ -47,10 +48,13 @@ _ALLOWED = (
 
 def rule_problems(rule: str, fields: Iterable[str]) -> Iterator[tuple[str, str]]:
     """(what is wrong, hint) of a rule that cannot be asked."""
+    if len(rule) > LONGEST:
+        yield f"longer than {LONGEST} characters", "state it as several rules"
+        return
     try:
-        tree = ast.parse(rule.strip(), mode="eval")
-    except (SyntaxError, ValueError) as error:
-        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        tree = _parse(rule)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else "it cannot be read"
         yield f"not an expression: {reason}", "for example: dailyLimit <= monthlyLimit"
         return
     for node in ast.walk(tree):
@@ -66,13 +70,30 @@ def rule_problems(rule: str, fields: Iterable[str]) -> Iterator[tuple[str, str]]
             yield f'the table has no managed field "{name}"', nearest(name, known)
 
 
+LONGEST = 500
+"""Characters of a rule: what is longer is no rule that anybody reviews, and could be nested too deep to be read."""
+
+
+def _parse(rule: str) -> ast.Expression:
+    return ast.parse(" ".join(rule.splitlines()).strip(), mode="eval")
+
+
 def names_in(rule: str) -> list[str]:
     """The fields that a rule names, sorted. `true`, `false` and `null` are constants, as in YAML."""
-    tree = ast.parse(rule.strip(), mode="eval")
-    return sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - _CONSTANTS.keys())
+    return sorted({node.id for node in ast.walk(_parse(rule)) if isinstance(node, ast.Name)} - _CONSTANTS.keys())
 
 
 _CONSTANTS: Mapping[str, Any] = {"true": True, "false": False, "null": None}
+
+
+class _Exact(ast.NodeTransformer):
+    """Numbers with a point become decimals, as values are: 0.1 is a tenth."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:  # noqa: N802, ast's name
+        """A constant of the rule."""
+        if not isinstance(node.value, float):
+            return node
+        return ast.copy_location(ast.Constant(Decimal(repr(node.value))), node)  # type: ignore[arg-type]
 
 
 def broken(rule: str, message: str, rows: Iterable[Row]) -> Iterator[Problem]:
@@ -84,7 +105,7 @@ def broken(rule: str, message: str, rows: Iterable[Row]) -> Iterator[Problem]:
 
     names = names_in(rule)
     evaluator = EvalWithCompoundTypes(functions={})
-    parsed = evaluator.parse(rule.strip())
+    parsed = _Exact().visit(_parse(rule)).body
     verdicts: dict[str, str | None] = {}
     for row in rows:
         values = [row.values.get(name) for name in names]
@@ -96,7 +117,7 @@ def broken(rule: str, message: str, rows: Iterable[Row]) -> Iterator[Problem]:
             evaluator.names = {**_CONSTANTS, **{name: value.data for name, value in zip(names, given, strict=True)}}
             try:
                 verdicts[asked] = None if evaluator.eval(rule, previously_parsed=parsed) else message
-            except (InvalidExpression, TypeError, ValueError, ArithmeticError) as error:
+            except (InvalidExpression, TypeError, ValueError, ArithmeticError, RecursionError) as error:
                 verdicts[asked] = f"{message} (the rule could not be asked: {error})"
         verdict = verdicts[asked]
         if verdict is None:

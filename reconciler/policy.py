@@ -7,14 +7,16 @@ editors is generated from as well.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
+from string import Template
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from reconciler.effects.delivery_policy import DeliveryPolicy, Notification
 from reconciler.effects.payloads import url_problem
-from reconciler.fields import Duration, NotAValue, canonical_timestamp
+from reconciler.fields import Duration, NotAValue, canonical_timestamp, seconds
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=63, description="a column, as Postgres spells it")]
 Share = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)?%$", description="a share of a table: 20%")]
@@ -202,32 +204,61 @@ def policy_problems(policy: Policy) -> Iterator[tuple[_Path, str, str]]:
     for index, freeze in enumerate(policy.freezes):
         for part, message, hint in _freeze_problems(freeze):
             yield ("freezes", index, part), message, hint
+    for name, check in policy.checks.items():
+        for part, message, hint in _check_problems(check):
+            yield ("checks", name, part), message, hint
     for index, notification in enumerate(policy.notify):
         wrong = url_problem(notification.webhook)
         if wrong is not None:
             yield ("notify", index, "webhook", "url"), *wrong
 
 
+LONGEST_TIMEOUT = "60s"
+"""Of a check: a kill in the same run waits for it."""
+
+
+def _check_problems(check: Check) -> Iterator[tuple[str, str, str]]:
+    """(property, what is wrong, hint) of a check that would always pass, or never."""
+    if seconds(check.timeout) > seconds(LONGEST_TIMEOUT):
+        yield "timeout", f"longer than {LONGEST_TIMEOUT}, for which a kill in the same run would have to wait", ""
+    if isinstance(check, BullmqCheck):
+        limits = (check.waiting, check.active, check.failed, check.delayed, check.oldest_waiting)
+        if limits == (None,) * len(limits):
+            yield "type", "a check without a limit always passes", "waiting: 1000, or oldest_waiting: 10m"
+        if check.failed_within is not None and check.failed is None:
+            yield "failed_within", "says which failed jobs count, and `failed` is not limited", "failed: 20"
+    if isinstance(check, HttpCheck):
+        if not check.url.startswith(("http://", "https://", "$")):
+            yield "url", "neither http:// nor https://", "or $NAME, which the environment has"
+        for part, texts in (("url", [check.url]), ("headers", list(check.headers.values()))):
+            if not all(Template(text).is_valid() for text in texts):
+                yield part, "a $ begins no name", "write $NAME or ${NAME}, and $$ for a $"
+
+
 def _freeze_problems(freeze: Freeze) -> Iterator[tuple[str, str, str]]:
     window, recurring = (freeze.from_, freeze.to), (freeze.cron, freeze.for_)
-    if (None in window) == (None in recurring):
-        yield "name", "a freeze has either `from` and `to`, or `cron` and `for`", ""
-        return
-    if None in window:
+    if None not in window and recurring == (None, None):
+        yield from _window_problems(freeze)
+    elif None not in recurring and window == (None, None):
         yield from _recurring_problems(freeze)
-        return
+    else:
+        yield "name", "a freeze has either `from` and `to`, or `cron` and `for`", ""
+
+
+def _window_problems(freeze: Freeze) -> Iterator[tuple[str, str, str]]:
     moments = []
     for part, text in (("from", freeze.from_), ("to", freeze.to)):
         try:
-            moments.append(canonical_timestamp(str(text)))
+            moments.append(datetime.fromisoformat(canonical_timestamp(str(text))))
         except NotAValue as wrong:
             yield part, str(wrong), wrong.hint
     if len(moments) == 2 and moments[0] >= moments[1]:
         yield "to", "the freeze ends before it begins", ""
+    if freeze.timezone != "UTC":
+        yield "timezone", "`from` and `to` carry their own offsets", "2026-12-23T18:00:00+01:00"
 
 
 def _recurring_problems(freeze: Freeze) -> Iterator[tuple[str, str, str]]:
-    from datetime import UTC, datetime
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     from cronsim import CronSim, CronSimError

@@ -223,8 +223,16 @@ def _read_field(name: str, body: Any, places: Places, problems: list[Problem]) -
         problems.append(_problem_of(error, places, ("fields", name), _properties_of_field(body["type"])))
         return None
     wrong = [Problem(f"{message}", places.of("fields", name, part)) for part, message in field.definition_problems()]
+    if field.restore is not None and not _has_kill_side(field):
+        text = "`restore` guards the way back from the kill side, and the field has none"
+        wrong.append(Problem(text, places.of("fields", name, "restore"), "kill: false, lower or a list of values"))
     problems.extend(wrong)
     return None if wrong else field
+
+
+def _has_kill_side(field: Field) -> bool:
+    """Whether any change of the field is a kill. `kill: false` is a kill side."""
+    return getattr(field, "kill", None) not in (None, [])
 
 
 def _contradictions(definition: TableDefinition, places: Places) -> Iterator[Problem]:
@@ -264,6 +272,9 @@ def _dangling(tables: Mapping[str, Table], policy: Policy) -> Iterator[Problem]:
                 if masking_table not in tables or masking_field not in tables[masking_table].fields:
                     where = table.places.of("fields", name, "masked_by")
                     yield Problem(f"{field.masked_by} is no managed field", where, "write table/row.field")
+                elif not _has_kill_side(tables[masking_table].fields[masking_field]):
+                    where = table.places.of("fields", name, "masked_by")
+                    yield Problem(f"{field.masked_by} has no kill side, and so masks nothing", where)
 
 
 def _convert(document: Document, kind: type[Any], places: Places, problems: list[Problem]) -> Any:

@@ -200,8 +200,8 @@ def test_a_mistake_in_the_policy_is_refused_with_its_line(policy: str, said: str
 
 def test_a_check_that_nobody_declared_is_refused_where_it_is_named() -> None:
     policy = POLICY + "checks: {redis: {type: redis}}\n"
-    [mistake] = mistakes(plain("  a: {type: boolean, restore: {requires: [redis, reddis]}}\n"), policy)
-    assert mistake == 'schemas/shops.yaml:5:50: no check is called "reddis" (did you mean "redis"?)'
+    [mistake] = mistakes(plain("  a: {type: boolean, kill: false, restore: {requires: [redis, reddis]}}\n"), policy)
+    assert mistake == 'schemas/shops.yaml:5:63: no check is called "reddis" (did you mean "redis"?)'
 
 
 def test_a_mask_that_is_no_managed_field_is_refused_where_it_is_named() -> None:
@@ -210,8 +210,20 @@ def test_a_mask_that_is_no_managed_field_is_refused_where_it_is_named() -> None:
 
 
 def test_a_mask_may_be_a_row_whose_key_has_dots_and_slashes() -> None:
-    fields = "  a: {type: boolean, masked_by: shops/eu/x.y.b}\n  b: {type: boolean}\n"
+    fields = "  a: {type: boolean, masked_by: shops/eu/x.y.b}\n  b: {type: boolean, kill: false}\n"
     assert sound_definitions(shops=plain(fields)).tables["shops"].fields["a"].masked_by == "shops/eu/x.y.b"
+
+
+def test_a_mask_without_a_kill_side_is_refused_because_it_would_mask_nothing() -> None:
+    [mistake] = mistakes(plain("  a: {type: boolean, masked_by: shops/all.b}\n  b: {type: boolean}\n"))
+    assert mistake == "schemas/shops.yaml:5:22: shops/all.b has no kill side, and so masks nothing"
+
+
+@pytest.mark.parametrize("field", ["type: boolean", "type: enum, values: [A, B]", "type: integer", "type: json"])
+def test_a_restore_without_a_kill_side_is_refused_because_it_would_guard_nothing(field: str) -> None:
+    [mistake] = mistakes(plain(f"  a: {{restore: {{after: 24h}}, {field}}}\n"))
+    assert "`restore` guards the way back from the kill side, and the field has none" in mistake
+    assert mistake.startswith("schemas/shops.yaml:5:7: ")
 
 
 def test_an_array_says_what_its_items_are() -> None:
