@@ -22,6 +22,7 @@ from reconciler.model import (
     FREEZE,
     REQUIRES,
     UNCOMMITTED,
+    WAIVABLE,
     Action,
     Change,
     Direction,
@@ -176,7 +177,7 @@ def _ask_guards(change: Change, situation: Situation) -> tuple[Hold | None, dict
     mark = situation.marks.get((change.table, change.key, change.field), Mark())
     waived: dict[str, str] = {}
     for hold in _objections(change, mark, situation):
-        reason = value.override.get(hold.guard) if value is not None else None
+        reason = value.override.get(hold.guard) if value is not None and hold.guard in WAIVABLE else None
         if reason is None:
             return hold, {}
         if waiver_digest(hold.guard, reason) in mark.spent:

@@ -89,7 +89,7 @@ _CONSTANTS: Mapping[str, Any] = {"true": True, "false": False, "null": None}
 class _Exact(ast.NodeTransformer):
     """Numbers with a point become decimals, as values are: 0.1 is a tenth."""
 
-    def visit_Constant(self, node: ast.Constant) -> ast.Constant:  # noqa: N802, ast's name
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
         """A constant of the rule."""
         if not isinstance(node.value, float):
             return node

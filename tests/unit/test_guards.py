@@ -44,7 +44,7 @@ from tests.support.definitions import POLICY, sound_definitions
 NOW = datetime(2026, 11, 26, 9, 50, tzinfo=UTC)
 CHECKS = POLICY + "checks: {healthy: {type: sql, query: SELECT true}, quick: {type: postgres, latency_below: 9}}\n"
 RESTORE = "restore: {after: 24h, requires: [healthy]}"
-KINDS = {
+KINDS: dict[str, tuple[str, Json, Json]] = {
     "a boolean": ("type: boolean, kill: false", True, False),
     "a boolean that is killed by switching on": ("type: boolean, kill: true", False, True),
     "a boolean that may be null": ("type: boolean, nullable: true, kill: false", None, False),
