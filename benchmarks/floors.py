@@ -107,6 +107,8 @@ SELECT c.id, c.tenant, u.id, 'TENANT_RECONCILED',
 
 UPDATE reconciler.managed_row m
    SET run_id = :'run',
+       digest = md5(concat_ws(',', c."isWhatsappEnabled", c."isAiEnabled", c."aiDailyLimit", c."aiMonthlyLimit",
+                              c.status))::uuid,
        applied = jsonb_build_object(
            'isWhatsappEnabled', c."isWhatsappEnabled", 'isAiEnabled', c."isAiEnabled",
            'aiDailyLimit', c."aiDailyLimit", 'aiMonthlyLimit', c."aiMonthlyLimit", 'status', c.status)

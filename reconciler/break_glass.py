@@ -9,21 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+import msgspec
+
+from reconciler.actual import read_tenant
 from reconciler.apply import take_lock
 from reconciler.audit import row_exists, write_note
 from reconciler.catalog import Catalog, read_catalog
 from reconciler.connection import DatabaseConnection
 from reconciler.errors import NotAsExpected, Problem, Refused, UsageProblem
 from reconciler.fields import format_timestamp
-from reconciler.fit import problems_of_creating, relations_of
+from reconciler.fit import problems_of_creating, relation_of, relations_of
 from reconciler.ledger import end_freezes, read_marks, record_freeze, record_marks
 from reconciler.marks import released
 from reconciler.model import FieldKey, Json
 from reconciler.schema import Definitions
 from reconciler.transaction import begin_read_write
 
-Work = Callable[[DatabaseConnection, Catalog], tuple[str, str, dict[str, Json]]]
-"""Does its part in the transaction; gives the sentence, the event and the metadata of the audit entry."""
+
+class Note(msgspec.Struct, frozen=True):
+    """One audit entry about what is no change of a field; of the platform as a whole where `tenant` is None."""
+
+    event: str
+    metadata: dict[str, Json]
+    tenant: str | None = None
+
+
+Work = Callable[[DatabaseConnection, Catalog], tuple[str, list[Note]]]
+"""Does its part in the transaction; gives the sentence and the audit entries."""
 
 
 def call_freeze(
@@ -31,12 +43,12 @@ def call_freeze(
 ) -> str:
     """From now until then, nothing but kills is applied."""
 
-    def work(connection: DatabaseConnection, catalog: Catalog) -> tuple[str, str, dict[str, Json]]:
+    def work(connection: DatabaseConnection, catalog: Catalog) -> tuple[str, list[Note]]:
         if until <= catalog.now:
             raise UsageProblem(f"--until {format_timestamp(until)} has passed already")
         record_freeze(connection, until, reason, actor)
         sentence = f"Frozen until {format_timestamp(until)}: only kills are applied. End it: reconcile unfreeze"
-        return sentence, "RECONCILE_FREEZE", {"until": format_timestamp(until)}
+        return sentence, [Note("RECONCILE_FREEZE", {"until": format_timestamp(until)})]
 
     return _in_one_transaction(connection, definitions, reason, actor, work)
 
@@ -44,11 +56,11 @@ def call_freeze(
 def end_freeze(connection: DatabaseConnection, definitions: Definitions, reason: str, actor: str) -> str:
     """End every freeze that somebody has called; those of the policy are git's to end."""
 
-    def work(connection: DatabaseConnection, _catalog: Catalog) -> tuple[str, str, dict[str, Json]]:
+    def work(connection: DatabaseConnection, _catalog: Catalog) -> tuple[str, list[Note]]:
         ended = end_freezes(connection, reason, actor)
         if not ended:
             raise Refused("no freeze is on that somebody has called. Those of schemas/policy.yaml are changed in git")
-        return f"Ended {ended} freeze{'s' if ended > 1 else ''}.", "RECONCILE_UNFREEZE", {"ended": ended}
+        return f"Ended {ended} freeze{'s' if ended > 1 else ''}.", [Note("RECONCILE_UNFREEZE", {"ended": ended})]
 
     return _in_one_transaction(connection, definitions, reason, actor, work)
 
@@ -58,21 +70,39 @@ def release(
 ) -> str:
     """Let git have its way again with values that were killed by hand, or left by broken glass.
 
-    The next run from git treats them as if a commit had touched them: restores still pass the guards.
+    The next run from git treats them as if a commit had touched them: restores still pass the guards. Each field has an
+    audit entry, which belongs to the row's tenant.
     """
 
-    def work(connection: DatabaseConnection, _catalog: Catalog) -> tuple[str, str, dict[str, Json]]:
+    def work(connection: DatabaseConnection, catalog: Catalog) -> tuple[str, list[Note]]:
         marks = read_marks(connection, [(table, key) for table, key, _ in fields])
         unknown = [field for field in fields if field not in marks or marks[field].seen_at is None]
         if unknown:
             names = ", ".join(f"{table}/{key}.{name}" for table, key, name in unknown)
             raise Refused(f"nothing to release: {names} is not held against git. `reconcile drift` lists what is")
         record_marks(connection, {field: released(marks[field]) for field in fields})
+        notes = [
+            Note(
+                "RECONCILE_RELEASE",
+                {"table": table, "key": key, "released": name, "value": marks[table, key, name].seen_value},
+                _tenant_of(connection, definitions, catalog, table, key),
+            )
+            for table, key, name in dict.fromkeys(fields)
+        ]
         names = ", ".join(f"{table}/{key}.{name}" for table, key, name in fields)
-        sentence = f"Released {names}: the next run from git decides, under the guards."
-        return sentence, "RECONCILE_RELEASE", {"fields": names}
+        return f"Released {names}: the next run from git decides, under the guards.", notes
 
     return _in_one_transaction(connection, definitions, reason, actor, work)
+
+
+def _tenant_of(
+    connection: DatabaseConnection, definitions: Definitions, catalog: Catalog, table: str, key: str
+) -> str | None:
+    """Whose row it is; None where its table knows no tenants, or is there no more."""
+    described = definitions.tables.get(table)
+    if described is None or (described.definition.schema, described.definition.table) not in catalog.relations:
+        return None
+    return read_tenant(connection, described, relation_of(catalog, described), key)
 
 
 def _in_one_transaction(
@@ -88,14 +118,22 @@ def _in_one_transaction(
             problems.append(Problem("there is no ledger", None, "run `reconcile init`"))
         if problems:
             raise NotAsExpected(problems)
-        sentence, event, metadata = work(connection, catalog)
-        audit = definitions.policy.audit
-        if audit.without_tenant is None:
-            place = definitions.policy_places.of("audit")
-            raise NotAsExpected([Problem("an entry about this belongs to no tenant", place)])
-        row, tenant = audit.without_tenant.create, audit.without_tenant.tenant
-        if row is not None and not row_exists(connection, row, catalog.relations[row.schema, row.table], tenant):
-            text = f"{row.table} has no row {tenant}"
-            raise NotAsExpected([Problem(text, None, "run `reconcile init`: it makes it")])
-        write_note(connection, audit, catalog, event, tenant, {**metadata, "reason": reason, "actor": actor})
+        sentence, notes = work(connection, catalog)
+        for note in notes:
+            tenant = note.tenant or _tenantless(connection, definitions, catalog)
+            metadata = {**note.metadata, "reason": reason, "actor": actor}
+            write_note(connection, definitions.policy.audit, catalog, note.event, tenant, metadata)
     return sentence
+
+
+def _tenantless(connection: DatabaseConnection, definitions: Definitions, catalog: Catalog) -> str:
+    """To which tenant an entry belongs that has none, once the row is there that makes its foreign key hold."""
+    without = definitions.policy.audit.without_tenant
+    if without is None:
+        place = definitions.policy_places.of("audit")
+        raise NotAsExpected([Problem("an entry about this belongs to no tenant", place)])
+    row = without.create
+    if row is not None and not row_exists(connection, row, catalog.relations[row.schema, row.table], without.tenant):
+        text = f"{row.table} has no row {without.tenant}"
+        raise NotAsExpected([Problem(text, None, "run `reconcile init`: it makes it")])
+    return without.tenant

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from decimal import Context, Decimal
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -47,6 +48,11 @@ def to_text(value: Json) -> str:
     return _ENCODER.encode(value).decode()
 
 
+def digest(value: Json) -> str:
+    """128 bits of a hash of the canonical JSON, in hexadecimal: equal values have equal digests, and no others do."""
+    return blake2b(_ENCODER.encode(value), digest_size=16).hexdigest()
+
+
 def from_text(text: str) -> Any:
     """The canonical value of JSON text; numbers with a point become Decimal."""
     return _DECODER.decode(text)
@@ -69,6 +75,11 @@ def nullable_text_array(texts: Iterable[str | None]) -> str:
         "NULL" if text is None else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts
     )
     return "{" + ",".join(quoted) + "}"
+
+
+def uuid_array(digests: Iterable[str]) -> str:
+    """A PostgreSQL array literal of UUIDs in hexadecimal."""
+    return "{" + ",".join(digests) + "}"
 
 
 def int_array(numbers: Iterable[int]) -> str:

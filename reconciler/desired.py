@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from reconciler.documents import PlainDocument
 from reconciler.errors import Problem, nearest
 from reconciler.fields import JsonField, NotAValue, canonical_timestamp, resolve_plainly
 from reconciler.model import WAIVABLE, Json, Location, Row, Then, Value
@@ -22,7 +23,7 @@ DIRECTIVES = ("$expect",)
 
 _NULLS = ("null", "Null", "NULL", "~")
 
-_Memo = dict[tuple[str, bool, str | None], Json]
+_Memo = dict[str | tuple[str, bool, str | None], Json]
 
 
 def table_of(path: str, state_folder: str) -> str:
@@ -33,7 +34,7 @@ def table_of(path: str, state_folder: str) -> str:
 
 
 def read_desired(
-    documents: Iterable[Document], definitions: Definitions, state_folder: str, problems: list[Problem]
+    documents: Iterable[Document | PlainDocument], definitions: Definitions, state_folder: str, problems: list[Problem]
 ) -> dict[str, dict[str, Row]]:
     """The desired State: table name to row key to Row, for every table that state names. Appends to `problems`."""
     state: dict[str, dict[str, Row]] = {}
@@ -61,7 +62,11 @@ class _TableReader:
         self._problems = problems
         self._memo: dict[str, _Memo] = {name: {} for name in table.fields}
 
-    def read(self, document: Document) -> None:
+    def read(self, document: Document | PlainDocument) -> None:
+        if isinstance(document, PlainDocument):
+            if self._read_plain(document):
+                return
+            document = document.with_nodes()
         if document.root is None:
             return
         if not isinstance(document.root, Mapping):
@@ -84,6 +89,28 @@ class _TableReader:
                 row = self._rows[key] = Row(self._table.name, key, {}, place, {})
             self._read_row(row, node, file)
 
+    def _read_plain(self, document: PlainDocument) -> bool:
+        """Take all rows if nothing is wrong with any, and none has been named before; else take none, and say so."""
+        table, file, memos = self._table.name, document.path, self._memo
+        rows: dict[str, Row] = {}
+        for key, (place, fields) in document.rows.items():
+            values: dict[str, Value] = {}
+            for name, (_, text, line, column) in fields.items():
+                memo = memos.get(name)
+                if memo is None:
+                    return False
+                if text not in memo:
+                    try:
+                        memo[text] = self._table.fields[name].parse(Scalar(text, True, line, column))
+                    except NotAValue:
+                        return False
+                values[name] = Value(memo[text], file, line, column)
+            rows[key] = Row(table, key, values, Location(file, place, 1), {})
+        if not self._rows.keys().isdisjoint(rows):
+            return False
+        self._rows.update(rows)
+        return True
+
     def _read_row(self, row: Row, node: Mapping, file: str) -> None:
         values, memos = row.values, self._memo
         for name, child in node.items.items():
@@ -95,7 +122,8 @@ class _TableReader:
                 self._twice(row, name, file, node.keys[name])
                 continue
             if type(child) is Scalar:
-                found = (child.text, child.plain, child.tag)
+                # A plain scalar without a tag, which most are, is known by its text alone.
+                found = child.text if child.plain and child.tag is None else (child.text, child.plain, child.tag)
                 if found in memo:
                     values[name] = Value(memo[found], file, child.line, child.column)
                     continue

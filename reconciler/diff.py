@@ -15,6 +15,10 @@ from reconciler.fields import Field
 from reconciler.model import MISSING, Action, Change, Direction, Finding, Json, Mark, Missing, Row, Value
 from reconciler.schema import Table
 
+RELEASED = "released"
+"""Stands for the digest of git's entry once somebody has released the field: no entry has it, so every entry counts as
+touched since."""
+
 _Side = Json | Missing
 
 
@@ -124,6 +128,8 @@ def _moved_behind_git(field: Field, wanted: Value, base: Json, actual: Json, mar
         return (Finding.DRIFT, Action.UPDATE, moved, "changed behind git's back: put back")
     if touched_since_seen(wanted, actual, mark):
         text = "killed by hand, and restored by a commit that came after the kill was seen"
+        if mark is not None and mark.seen_entry == RELEASED:
+            text = "killed by hand, or through broken glass, and released to git since"
         return (Finding.KILLED_BY_HAND, Action.UPDATE, Direction.RESTORE, text)
     text = f"killed by hand{_since(actual, mark)}: left as it is until a commit touches this entry"
     text += " (its value or reason)"

@@ -8,7 +8,8 @@ It is here, instead of a YAML loader, for three reasons. A loader forgets positi
 keep them. It keeps the last of two equal keys without a word. And it turns keys into numbers and dates, where a row's
 key must be the text that stands in the file. So libyaml's events are read directly, by a reader that does little else
 than put them into dictionaries: a hundred thousand rows are read in about a second and a half. PyYAML's own parser
-takes libyaml's place where that was not built in; both give the same nodes and the same problems.
+takes libyaml's place where that was not built in; both give the same nodes and the same problems. Rows of the
+simplest form, which are most of a large fleet, need neither parser nor nodes (`plain_rows`).
 
 What is refused, always with its place: duplicate keys, merge keys, keys that are not text, tags other than the core
 ones, directives, more than one document, nesting deeper than MAX_DEPTH (so recursion over a tree is safe), aliases to
@@ -37,6 +38,7 @@ from yaml.events import (
 from reconciler.errors import Problem
 from reconciler.model import Location
 from reconciler.nodes import Document, Mapping, Node, Scalar, Sequence
+from reconciler.plain_rows import PlainRows, read_plain_rows, tree
 from reconciler.syntax import DEFAULT_EVENTS, MAX_FILE_BYTES, Events, check_text, explain_syntax_error
 
 __all__ = [
@@ -46,9 +48,11 @@ __all__ = [
     "Document",
     "Mapping",
     "Node",
+    "PlainDocument",
     "Scalar",
     "Sequence",
     "read_document",
+    "read_rows",
 ]
 
 MAX_DEPTH = 64
@@ -80,6 +84,24 @@ def read_document(
     finally:
         if was_enabled:
             gc.enable()
+
+
+def read_rows(path: str, data: bytes, problems: list[Problem]) -> Document | PlainDocument | None:
+    """The same for a file of rows, which are given without nodes where they are of the simplest form."""
+    readable = check_text(path, data, [])
+    rows = read_plain_rows(readable.decode()) if readable is not None else None
+    return read_document(path, data, problems) if rows is None else PlainDocument(path, rows)
+
+
+class PlainDocument(msgspec.Struct, frozen=True):
+    """A file in which nothing stands but rows of the simplest form."""
+
+    path: str
+    rows: PlainRows
+
+    def with_nodes(self) -> Document:
+        """The same file as `read_document` gives it."""
+        return Document(self.path, tree(self.rows))
 
 
 class _Unreadable(Exception):

@@ -6,7 +6,7 @@ that disagrees, and what the database has instead. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from reconciler.catalog import (
     INTEGER_BITS,
@@ -201,9 +201,11 @@ def _values_of_table(table: Table, relation: Relation, rows: Mapping[str, Row]) 
     Each distinct value is looked at once; most of a million are the same few.
     """
     key = relation.columns.get(table.definition.key)
-    judged: dict[tuple[str, str], str | None] = {}
+    if key is not None and key.type in TEXT_TYPES:
+        key = None  # any text is spelt as it should be
+    judged: dict[tuple[str, int], str | None] = {}
     columns = {name: relation.columns[name] for name in table.fields if name in relation.columns}
-    limited = {name: column for name, column in columns.items() if column.is_limited}
+    limited = {name: column for name, column in columns.items() if _may_misfit(table.fields[name], column)}
     for row in rows.values():
         if key is not None and (hint := key.misspelt_key(row.key)):
             yield Problem(f"{row.key} is not a key of {relation} ({key.declared})", row.location, hint)
@@ -211,31 +213,34 @@ def _values_of_table(table: Table, relation: Relation, rows: Mapping[str, Row]) 
             if name not in relation.columns:
                 hint = nearest(name, relation.columns)
                 yield Problem(f'table {relation} has no column "{name}"', row.expect[name].location, hint)
-        if not limited:
-            continue
-        for name, value in row.values.items():
-            column = limited.get(name)
-            if column is None:
+        for name, column in limited.items():
+            value = row.values.get(name)
+            if value is None:
                 continue
-            seen = (name, str(value.data))
+            seen = (name, id(value.data))  # equal scalars of a field are one object (see `desired`)
             if seen not in judged:
                 judged[seen] = column.misfit(value.data)
             if judged[seen] is not None:
                 yield Problem(f"{relation}.{name} is {column.declared}: {judged[seen]}", value.location)
 
 
-def _privileges_to_write(table: Table, relation: Relation, rows: Iterable[Row], role: str) -> Iterator[Problem]:
-    managed: dict[str, Location | None] = {}
-    for row in rows:
-        for name, value in row.values.items():
-            if name not in managed:
-                managed[name] = value.location
+def _may_misfit(field: Field, column: Column) -> bool:
+    """Whether a value that the field allows could be one that the column changes or refuses."""
+    if isinstance(field, IntegerField) and column.type in INTEGER_BITS:
+        limit = 1 << (INTEGER_BITS[column.type] - 1)
+        return field.min is None or field.max is None or field.min < -limit or field.max >= limit
+    return column.is_limited
+
+
+def _privileges_to_write(table: Table, relation: Relation, rows: Collection[Row], role: str) -> Iterator[Problem]:
+    managed = set[str]().union(*(row.values for row in rows))
     if table.definition.touch is not None:
-        managed.setdefault(table.definition.touch, table.places.of("touch"))
+        managed.add(table.definition.touch)
     for name in sorted(managed):
         if not relation.columns[name].may_update:
+            places = (row.values[name].location for row in rows if name in row.values)
             hint = f'GRANT UPDATE ("{name}") ON {relation} TO {role};'
-            yield Problem(f"role {role} may not update {relation}.{name}", managed[name], hint)
+            yield Problem(f"role {role} may not update {relation}.{name}", next(places, table.places.of("touch")), hint)
         if table.definition.missing_row == "create" and not relation.columns[name].may_insert:
             hint = f"GRANT INSERT ON {relation} TO {role};"
             yield Problem(f"role {role} may not insert into {relation}", table.places.of("missing_row"), hint)

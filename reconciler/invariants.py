@@ -10,10 +10,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from reconciler.errors import Problem, nearest
-from reconciler.model import Row
+from reconciler.model import Row, Value
 
 _ALLOWED = (
     ast.Expression,
@@ -83,6 +84,7 @@ def names_in(rule: str) -> list[str]:
     return sorted({node.id for node in ast.walk(_parse(rule)) if isinstance(node, ast.Name)} - _CONSTANTS.keys())
 
 
+_DATA = attrgetter("data")
 _CONSTANTS: Mapping[str, Any] = {"true": True, "false": False, "null": None}
 
 
@@ -106,13 +108,18 @@ def broken(rule: str, message: str, rows: Iterable[Row]) -> Iterator[Problem]:
     names = names_in(rule)
     evaluator = EvalWithCompoundTypes(functions={})
     parsed = _Exact().visit(_parse(rule)).body
-    verdicts: dict[str, str | None] = {}
+    verdicts: dict[tuple[int, ...], str | None] = {}
+    pick = itemgetter(*names, names[0])  # the first once more: of one name alone no tuple would be made
     for row in rows:
-        values = [row.values.get(name) for name in names]
-        if any(value is None for value in values):
+        try:
+            picked: tuple[Value, ...] = pick(row.values)
+        except KeyError:
             continue
-        given = [value for value in values if value is not None]
-        asked = repr([value.data for value in given])
+        # Equal scalars of a field are one object (see `desired`), and all of them live as long as their rows.
+        asked = tuple(map(id, map(_DATA, picked)))
+        if verdicts.get(asked, message) is None:
+            continue
+        given = picked[:-1]
         if asked not in verdicts:
             evaluator.names = {**_CONSTANTS, **{name: value.data for name, value in zip(names, given, strict=True)}}
             try:

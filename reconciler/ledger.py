@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from psycopg import Connection
 
-from reconciler.canonical import from_text, int_array, nullable_text_array, text_array, to_text
+from reconciler.canonical import digest, from_text, int_array, nullable_text_array, text_array, to_text, uuid_array
 from reconciler.guards import Frozen
 from reconciler.model import (
     MISSING,
@@ -320,16 +320,18 @@ def record_applied(connection: Connection[Any], run_id: str, applied: dict[RowKe
     if kept:
         connection.execute(
             """
-            INSERT INTO reconciler.managed_row (table_name, key, applied, run_id)
-            SELECT r.table_name, r.key, r.applied, %s::uuid
-              FROM unnest(%s::text[], %s::text[], %s::jsonb[]) AS r (table_name, key, applied)
-                ON CONFLICT (table_name, key) DO UPDATE SET applied = excluded.applied, run_id = excluded.run_id
+            INSERT INTO reconciler.managed_row (table_name, key, applied, digest, run_id)
+            SELECT r.table_name, r.key, r.applied, r.digest, %s::uuid
+              FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::uuid[]) AS r (table_name, key, applied, digest)
+                ON CONFLICT (table_name, key) DO UPDATE
+               SET applied = excluded.applied, digest = excluded.digest, run_id = excluded.run_id
             """,
             (
                 run_id,
                 text_array([table for (table, _), _ in kept]),
                 text_array([key for (_, key), _ in kept]),
                 text_array([to_text(fields) for _, fields in kept]),
+                uuid_array(digest(fields) for _, fields in kept),
             ),
         )
     if closed:

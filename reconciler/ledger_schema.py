@@ -59,6 +59,8 @@ CREATE TABLE reconciler.managed_row (
     table_name text NOT NULL,
     key        text NOT NULL,
     applied    jsonb NOT NULL,
+    -- Of `applied`, as the program writes it: what git asks for is compared with this, and travels as this.
+    digest     uuid NOT NULL,
     run_id     uuid NOT NULL,
     PRIMARY KEY (table_name, key)
 );

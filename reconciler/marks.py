@@ -14,17 +14,13 @@ import msgspec
 from msgspec.structs import replace
 
 from reconciler.canonical import equal
-from reconciler.diff import entry_digest
+from reconciler.diff import RELEASED, entry_digest
 from reconciler.fields import Field, OnASide
 from reconciler.guards import spend_waivers, waivers_of
 from reconciler.model import Action, Change, Direction, FieldKey, Finding, Json, Mark, Missing, Row, Value
 from reconciler.schema import Table
 
 BY_HAND = "by hand, or by the application"
-RELEASED = "released"
-"""Stands for the digest of git's entry once somebody has released the field: no entry has it, so every entry counts as
-touched since."""
-
 BEFORE_MANAGED = "before it was managed"
 
 

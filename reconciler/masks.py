@@ -72,5 +72,6 @@ def _covering(
     count = count_open(connection, table, relation_of(catalog, table), name)
     verb = "kills" if change.direction is Direction.KILL else "restores"
     title = table.fields[name].title or name
-    text = f"larger than it looks: {change.table}/{change.key}.{change.field} {verb} {title} for {count} {table.name}"
+    whom = f"1 row of {table.name}" if count == 1 else f"{count} {table.name}"
+    text = f"larger than it looks: {change.table}/{change.key}.{change.field} {verb} {title} for {whom}"
     return [Notice(text, change.location)]

@@ -156,8 +156,8 @@ def apply(
     Stale is raised and nothing is written. Where the answer to COMMIT is lost, the run is looked up in the ledger; any
     error but OutcomeUnknown means that nothing was applied, and so does Ctrl-C.
 
-    A kill does not wait for health checks. Where a restore needs some, they are made between two transactions, so that
-    no row is locked while a server somewhere takes its time to answer.
+    A run of kills makes no health checks. Where a restore needs some, they are made between two transactions, so that
+    no row is locked while a server somewhere takes its time to answer; a kill in that run waits for their timeouts.
     """
     inputs = _inputs(connection, request, project)
     with telling_of_failure(project, origin.actor, origin.run_url):

@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler.commit import Commit
 from reconciler.desired import read_desired
-from reconciler.documents import read_document
+from reconciler.documents import PlainDocument, read_document, read_rows
 from reconciler.errors import InvalidInput, Problem, Refused
 from reconciler.invariants import broken
 from reconciler.model import Row
@@ -66,6 +66,17 @@ def read_work_tree(directory: Path, progress: Progress = silent, also: Also = le
     return _read(directory, files, problems, repository, commit, dirty=dirty, progress=progress, also=also)
 
 
+def read_schemas(directory: Path) -> Definitions:
+    """What stands in the work tree's `schemas/`, for commands that state has no part in: it may be half edited."""
+    problems: list[Problem] = []
+    files = files_in_work_tree(directory, (SCHEMAS,), problems)
+    schemas = [file for file in files if file.path.count("/") == 1]
+    definitions = read_definitions(_documents(schemas, problems), problems)
+    if definitions is None or problems:
+        raise InvalidInput(problems)
+    return definitions
+
+
 def read_revision(directory: Path, revision: str, progress: Progress = silent, also: Also = leave_alone) -> Project:
     """What a commit holds, without checking it out; the work tree is not looked at."""
     problems: list[Problem] = []
@@ -103,9 +114,9 @@ def _read(
         raise InvalidInput([Problem(place, None, "name the project's directory with --directory")])
     schemas = [file for file in files if file.path.startswith(f"{SCHEMAS}/") and file.path.count("/") == 1]
     state = [file for file in files if file.path.startswith(f"{STATE}/")]
-    definitions = read_definitions(_documents(schemas, problems, silent), problems)
+    definitions = read_definitions(_documents(schemas, problems), problems)
     also([file for file in files if file.path.startswith(f"{SCHEMAS}/") and file not in schemas], definitions, problems)
-    documents = _documents(state, problems, progress)
+    documents = _rows(state, problems, progress)
     if definitions is None:
         # The state cannot be understood without schemas, but what is no YAML at all is said all the same.
         for _ in documents:
@@ -119,11 +130,20 @@ def _read(
     return Project(definitions, desired, _revision(commit, dirty), repository, commit)
 
 
-def _documents(files: Sequence[SourceFile], problems: list[Problem], progress: Progress) -> Iterator[Document]:
+def _documents(files: Sequence[SourceFile], problems: list[Problem]) -> Iterator[Document]:
+    for file in files:
+        document = read_document(file.path, file.data, problems)
+        if document is not None:
+            yield document
+
+
+def _rows(
+    files: Sequence[SourceFile], problems: list[Problem], progress: Progress
+) -> Iterator[Document | PlainDocument]:
     """The files' documents, one at a time: a tree of nodes takes ten times what its rows take."""
     for done, file in enumerate(files):
         progress("reading", done, len(files))
-        document = read_document(file.path, file.data, problems)
+        document = read_rows(file.path, file.data, problems)
         if document is not None:
             yield document
     progress("reading", len(files), len(files))

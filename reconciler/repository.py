@@ -115,9 +115,12 @@ class Repository:
 
         Never DIVERGED on the word of a history that ends too early: `git merge-base --is-ancestor` says "no" there.
         """
-        new = self.commit(candidate).id
+        commit = self.commit(candidate)
+        new = commit.id
         if applied == new:
             return Ancestry.SAME
+        if applied in commit.parents and not self.is_shallow:  # the usual case, and no process is needed to know
+            return Ancestry.DESCENDS
         if _ID.fullmatch(applied):
             if self._object(applied).kind != "commit":
                 return Ancestry.UNKNOWN

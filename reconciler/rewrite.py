@@ -92,9 +92,7 @@ def _in_row(
     """What changes in a row that the file has. `after` is what becomes of its node, None where it goes."""
     span = row.value
     if not isinstance(after, MappingNode):
-        index = root.entries.index(row)
-        cut = sheet.row_out_of_block(root, row) if root.is_block else sheet.out_of_flow(root, index, index)
-        return _with_anchors(sheet, [cut], row, node, ())
+        return _with_anchors(sheet, [_without_row(sheet, root, row)], row, node, ())
     assert not isinstance(edit, RemoveRow)
     entry = span.entry(edit.field)
     if span.kind == "alias":
@@ -125,6 +123,17 @@ def _in_row(
         return []
     changed = entries.change(entry, old, changes, field, in_flow=not span.is_block)
     return _with_anchors(sheet, changed, row, node, (entry.value.start,))
+
+
+def _without_row(sheet: Sheet, root: Span, row: Entry) -> Replacement:
+    """The row cut out. Before a ``...`` something must stand: where that was the only row, nothing in braces."""
+    if not root.is_block:
+        index = root.entries.index(row)
+        return sheet.out_of_flow(root, index, index)
+    finish = sheet.spans.finish
+    if len(root.entries) == 1 and finish < len(sheet.text):
+        return Replacement(root.body, finish, "{}" + sheet.text[row.end : finish], listed=True)
+    return sheet.row_out_of_block(root, row)
 
 
 def _with_anchors(

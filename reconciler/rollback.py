@@ -13,7 +13,6 @@ anybody has done since is somebody's decision, and is not undone by the way.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import unified_diff
 from pathlib import Path
 
 import msgspec
@@ -98,17 +97,6 @@ class Rollback(msgspec.Struct, frozen=True, kw_only=True):
             runs = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
             return f"commit {self.runs[0].commit[:12]} ({runs})"
         return f"run {self.runs[0].id[:8]}"
-
-    @property
-    def diff(self) -> str:
-        """The files' changes as a unified diff."""
-        return "".join(
-            line if line.endswith("\n") else line + "\n\\ No newline at end of file\n"
-            for file in self.files
-            for line in unified_diff(
-                _lines(file.before or b""), _lines(file.after), f"a/{file.path}", f"b/{file.path}", n=2
-            )
-        )
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -309,9 +297,10 @@ def _why_not(found: _Found, value: Value | None, seen: Seen | None, field: str) 
     if value is None:
         return "git no longer names it"
     if not equal(value.data, last.after):
-        if last.run.dirty:
+        if _is_ahead(last.run):
+            what = "files that were not committed" if last.run.dirty else "a commit that is not merged"
             return (
-                f"the run was of files that were not committed, and git asks for {to_text(value.data)}. "
+                f"the run was of {what}, and git asks for {to_text(value.data)}. "
                 f"To let git have its way: reconcile release {field}"
             )
         if value.until is not None:
@@ -325,11 +314,16 @@ def _why_not_in_database(last: HistoryEntry, seen: Seen | None) -> str:
     base = seen.base.values.get(last.field) if seen is not None and seen.base is not None else None
     if actual is None:
         return "the row is gone from the database"
-    if base is not None and not equal(base.data, last.after) and not last.run.dirty:
+    if base is not None and not equal(base.data, last.after) and not _is_ahead(last.run):
         return f"a later run applied {to_text(base.data)}"
     if not equal(actual.data, last.after):
         return f"the database has {to_text(actual.data)} by now, and not {to_text(last.after)} any more"
     return ""
+
+
+def _is_ahead(run: RunEntry) -> bool:
+    """Whether the run left what git asked for in the ledger as it was: git had another opinion then."""
+    return run.dirty or run.ahead
 
 
 def _edited(project: Project, rollback: Rollback, directory: Path) -> list[EditedFile]:
@@ -345,7 +339,3 @@ def _edited(project: Project, rollback: Rollback, directory: Path) -> list[Edite
         for one in rollback.back
     ]
     return edit_files(files, edits, project.definitions)
-
-
-def _lines(data: bytes) -> list[str]:
-    return data.decode("utf-8", "backslashreplace").splitlines(keepends=True)

@@ -21,7 +21,7 @@ from reconciler.model import Location
 from reconciler.nodes import Document, Node
 from reconciler.nodes import Mapping as MappingNode
 from reconciler.nodes import Sequence as SequenceNode
-from reconciler.policy import Name, Policy, policy_problems
+from reconciler.policy import Check, Name, Policy, policy_problems
 from reconciler.scalars import NotStorable, to_json
 
 
@@ -158,7 +158,9 @@ def read_definitions(documents: Iterable[Document], problems: list[Problem]) -> 
 def _read_policy(
     document: Document, places: Places, tables: Mapping[str, Table], problems: list[Problem]
 ) -> Policy | None:
-    policy: Policy | None = _convert(document, Policy, places, problems)
+    misdeclared = list(_misdeclared_checks(document, places))
+    problems.extend(misdeclared)
+    policy: Policy | None = None if misdeclared else _convert(document, Policy, places, problems)
     if policy is None:
         return None
     problems.extend(Problem(message, places.of(*path), hint) for path, message, hint in policy_problems(policy))
@@ -172,6 +174,28 @@ def _read_policy(
         for message, hint in rule_problems(invariant.rule, table.fields):
             problems.append(Problem(message, places.of("invariants", index, "rule"), hint))
     return policy
+
+
+def _misdeclared_checks(document: Document, places: Places) -> Iterator[Problem]:
+    """What is wrong in the checks, one by one: msgspec does not name the key of the mapping in which it is."""
+    root = document.root
+    checks = root.items.get("checks") if isinstance(root, MappingNode) else None
+    kinds = {str(kind.__struct_config__.tag): kind for kind in Check.__args__}
+    for name, node in checks.items.items() if isinstance(checks, MappingNode) else ():
+        try:
+            body = to_json(node)
+        except NotStorable:
+            continue  # which is said of the policy as a whole
+        type_name = body.get("type") if isinstance(body, dict) else None
+        if not isinstance(type_name, str) or type_name not in kinds:
+            hint = nearest(str(type_name), kinds) or f"one of {', '.join(sorted(kinds))}"
+            yield Problem(f"check {name} has no `type` that is known", places.of("checks", name, "type"), hint)
+            continue
+        try:
+            msgspec.convert(body, Check)
+        except msgspec.ValidationError as error:
+            properties = [field.encode_name for field in msgspec.structs.fields(kinds[type_name])]
+            yield _problem_of(error, places, ("checks", name), properties)
 
 
 def _read_table(document: Document, places: Places, problems: list[Problem]) -> Table | None:

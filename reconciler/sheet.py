@@ -42,7 +42,7 @@ def overlap(replacements: Iterable[Replacement]) -> bool:
     """Whether two of them speak of the same characters."""
     end, listed_end = 0, -1
     for one in _in_order(replacements):
-        if one.start < end or (one.listed and one.start == listed_end):
+        if one.start < end or (one.start == listed_end and (one.listed or one.last)):
             return True
         end = one.end
         listed_end = one.end if one.listed else listed_end

@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             let_go_of_stdout()  # or the interpreter would wait for a reader on its way out
             code = 0
+    # Nor at the end: the interpreter collects once more before it leaves everything to the system.
+    gc.freeze()
     sys.exit(code)
 
 

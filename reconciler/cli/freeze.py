@@ -27,8 +27,8 @@ def command(
     from reconciler.break_glass import call_freeze
     from reconciler.cli.database import open_from_environment
     from reconciler.origin import origin_of
-    from reconciler.project import read_work_tree
+    from reconciler.project import read_schemas
 
-    definitions = read_work_tree(directory).definitions
+    definitions = read_schemas(directory)
     with open_from_environment(connect_timeout, statement_timeout, wait) as connection:
         put(call_freeze(connection, definitions, until, reason, origin_of(os.environ, None).actor))

@@ -33,10 +33,10 @@ def command(
     from reconciler.break_glass import release
     from reconciler.cli.database import open_from_environment
     from reconciler.origin import origin_of
-    from reconciler.project import read_work_tree
+    from reconciler.project import read_schemas
 
     wanted = [_field(text) for text in fields]
-    definitions = read_work_tree(directory).definitions
+    definitions = read_schemas(directory)
     with open_from_environment(connect_timeout, statement_timeout, wait) as connection:
         put(release(connection, definitions, wanted, reason, origin_of(os.environ, None).actor))
 

@@ -21,7 +21,8 @@ from reconciler.origin import origin_of
 from reconciler.pipeline import Ending, Request, apply, read_for_apply
 from reconciler.project import read_revision, refuse_uncommitted
 from reconciler.report import render_outcome
-from reconciler.report.rollback import render_back, render_conflicts, render_diff
+from reconciler.report.diff import render_files
+from reconciler.report.rollback import render_back, render_conflicts
 from reconciler.rollback import Rollback, commit_rollback, plan_rollback, refuse_changed_state, write_rollback
 
 
@@ -92,16 +93,14 @@ def _refuse_contradictions(*, dry_run: bool, no_commit: bool, at_once: bool, all
     if no_commit and at_once:
         raise UsageProblem("--apply applies a commit, --no-commit makes none: give one of the two")
     if no_commit and allow_changes:
-        raise UsageProblem(
-            "--allow-changes is a trailer of the commit, --no-commit makes none: give one of the two"
-        )
+        raise UsageProblem("--allow-changes is a trailer of the commit, --no-commit makes none: give one of the two")
 
 
 def _show(rollback: Rollback) -> None:
     """The result to stdout, what does not go back to stderr."""
     if rollback.back:
         put(render_back(rollback, colour=colour_on(sys.stdout)))
-        put("\n" + render_diff(rollback, colour=colour_on(sys.stdout)))
+        put("\n" + render_files(rollback.files, colour=colour_on(sys.stdout)))
     conflicts = render_conflicts(rollback, colour=colour_on(sys.stderr))
     if conflicts:
         say(conflicts)

@@ -20,8 +20,8 @@ def command(directory: Path, reason: str, connect_timeout: float, statement_time
     from reconciler.break_glass import end_freeze
     from reconciler.cli.database import open_from_environment
     from reconciler.origin import origin_of
-    from reconciler.project import read_work_tree
+    from reconciler.project import read_schemas
 
-    definitions = read_work_tree(directory).definitions
+    definitions = read_schemas(directory)
     with open_from_environment(connect_timeout, statement_timeout, wait) as connection:
         put(end_freeze(connection, definitions, reason, origin_of(os.environ, None).actor))

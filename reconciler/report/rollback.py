@@ -9,7 +9,7 @@ from reconciler.report import words
 from reconciler.report.terminal import Ink
 from reconciler.rollback import Back, Conflict, Rollback
 
-__all__ = ["render_back", "render_conflicts", "render_diff"]
+__all__ = ["render_back", "render_conflicts"]
 
 _LISTED = 100
 
@@ -36,14 +36,6 @@ def render_conflicts(rollback: Rollback, *, colour: bool) -> str:
         place = "  " + ink.paint(words.visible(str(one.location)), "place") if one.location else ""
         lines.append(f"  {_name(one, ink)}: {words.visible(one.why)}{place}")
     return "\n".join(lines + _more(len(rollback.conflicts)))
-
-
-def render_diff(rollback: Rollback, *, colour: bool) -> str:
-    """The files' changes, as `git diff` shows them."""
-    ink = Ink(colour)
-    styles = {"+": "restore", "-": "kill", "@": "place"}
-    lines = [words.visible(line.rstrip("\r\n")) for line in rollback.diff.split("\n")]
-    return "\n".join(ink.paint(line, styles.get(line[:1], "")) for line in lines).rstrip("\n")
 
 
 def _name(one: Back | Conflict, ink: Ink) -> str:

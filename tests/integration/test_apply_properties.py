@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from reconciler.actual import compare
 from reconciler.canonical import equal, from_text, to_text
@@ -309,18 +310,21 @@ def test_the_comparison_in_the_server_finds_exactly_the_rows_that_one_in_python_
 
 
 @fewer
-@given(situations())
-def test_an_apply_to_one_row_leaves_every_other_alone(
-    connection: DatabaseConnection, situation: Situation
+@given(situations(), st.booleans())
+def test_an_apply_to_one_row_or_one_table_leaves_every_other_alone(
+    connection: DatabaseConnection, situation: Situation, whole_table: bool
 ) -> None:
     world = World(connection, situation)
     whole = world.plan()
-    for table, key in list(situation.desired)[:1]:
-        scope = Scope(rows=(f"{table}/{key}",))
+    for chosen in list(situation.desired)[:1]:
+        scope = Scope(tables=chosen[:1]) if whole_table else Scope(rows=("/".join(chosen),))
         request = Request(directory=REQUEST.directory, scope=scope)
         plan = apply(connection, request, world.project, ORIGIN).plan
-        ours = [change for change in whole.changes if (change.table, change.key) == (table, key)]
+        covered = {row for row in {*situation.desired, *situation.base} if row[0] == chosen[0]}
+        covered = covered if whole_table else {chosen}
+        ours = [change for change in whole.changes if (change.table, change.key) in covered]
         assert [_without_time(change) for change in plan.changes] == [_without_time(change) for change in ours]
         after = get_rows(connection, situation)
-        for row, columns in world.before.items():
-            assert row == (table, key) or after[row] == columns
+        assert {row: after[row] for row in world.before.keys() - covered} == {
+            row: columns for row, columns in world.before.items() if row not in covered
+        }

@@ -11,7 +11,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from reconciler.apply import update_rows
 from reconciler.canonical import to_text
+from reconciler.catalog import read_catalog
 from reconciler.connection import DatabaseConnection, open_database
 from reconciler.database_url import parse_database_url
 from reconciler.errors import Failed, InvalidInput, NotAsExpected
@@ -22,7 +24,7 @@ from reconciler.plan import Plan
 from reconciler.project import Project
 from reconciler.transaction import begin_read_write
 from tests.support.definitions import desired_of, sound_definitions
-from tests.support.plan_examples import REVISION
+from tests.support.plan_examples import REVISION, change
 from tests.support.postgres import Database
 from tests.support.random_projects import JOURNAL, POLICY
 
@@ -227,6 +229,22 @@ def test_a_trigger_that_turns_a_write_away_fails_the_whole_apply(things: Things)
         things.apply(project)
     assert things.database.execute("SELECT v FROM things WHERE v") == []
     assert things.database.execute("SELECT * FROM reconciler.run") == []
+
+
+@pytest.mark.parametrize("moved", ["isOpen", "label"])
+def test_a_write_is_refused_where_a_value_is_not_the_one_that_the_plan_saw(things: Things, moved: str) -> None:
+    things.make('"isOpen" boolean, label text', "'a', false, 'x'")
+    table = things.project("{isOpen: {type: boolean}, label: {type: string}}", "").definitions.tables["things"]
+    seen = {"isOpen": False, "label": "x"} | {moved: None}
+    changes = [
+        change(table="things", key="a", field=field, before=before, desired=after)
+        for (field, before), after in zip(seen.items(), [True, "y"], strict=True)
+    ]
+    relation = read_catalog(things.connection, [(None, "things")]).relations[None, "things"]
+    with pytest.raises(Failed, match=r"1 of 1 rows of public\.things did not take the change"):
+        with begin_read_write(things.connection, doing="writing"):
+            update_rows(things.connection, table, relation, changes)
+    assert things.value('"isOpen" OR label <> \'x\'') is False
 
 
 def test_a_value_that_the_column_would_round_is_refused_before_anything_is_read(things: Things) -> None:

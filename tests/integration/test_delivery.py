@@ -262,7 +262,8 @@ def test_a_redis_that_never_answers_costs_one_deadline_whatever_waits(
     outcome = shops.apply()
     took = time.monotonic() - started
     assert (outcome.applied, outcome.effects.waiting) == (2_500, 5_000)
-    assert 1.0 < took < 2.8, took
+    # Once for each message would be 5,000 s. The bound is wide, for a machine that has other things to do.
+    assert 1.0 < took < 15, took
     own_server.resume()
     assert shops.deliver(Pass(eager=True)).delivered == 5_000
     assert set(shops_in(own_server)) == {f"shop-{number:05}" for number in range(2_500)}

@@ -26,7 +26,7 @@ from reconciler.documents import read_document
 from reconciler.errors import InvalidInput, Problem, ReconcileError, Refused
 from reconciler.initialize import initialize
 from reconciler.ledger import record_applied, record_marks
-from reconciler.model import MISSING, FieldKey, Json, Mark, RowKey
+from reconciler.model import MISSING, Action, FieldKey, Json, Mark, RowKey
 from reconciler.pipeline import Origin, Request, apply, make_plan, read_for_apply
 from reconciler.plan import Plan
 from reconciler.plan_json import encode_plan
@@ -84,6 +84,7 @@ def test_each_golden_case_comes_to_its_plan_and_its_apply_to_what_the_plan_said(
             assert everything(database) == before
             return
         carry_out(connection, database, request, project, plan)
+        assert ledger_of(database) == applied_by(plan, base_of(case))
 
 
 def carry_out(
@@ -120,6 +121,23 @@ def carry_out(
     assert not make_plan(connection, request, project).has_work
     apply(connection, request, project, Origin(actor="golden"))
     assert everything(database) == after
+
+
+def applied_by(plan: Plan, base: dict[RowKey, dict[str, Json]]) -> dict[RowKey, dict[str, Json]]:
+    """What the ledger must hold once the plan is carried out: what was written or found, and what was there before."""
+    expected = {row: dict(fields) for row, fields in base.items()}
+    for change in plan.changes:
+        fields = expected.setdefault((change.table, change.key), {})
+        if change.action is Action.RELEASE:
+            del fields[change.field]
+        elif change.action.writes or change.action is Action.RECORD:
+            fields[change.field] = plainly(change.after)
+    return {row: plainly(fields) for row, fields in expected.items() if fields}
+
+
+def ledger_of(database: Database) -> dict[RowKey, dict[str, Json]]:
+    found = database.execute("SELECT table_name, key, applied FROM reconciler.managed_row")
+    return {(row["table_name"], row["key"]): row["applied"] for row in found}
 
 
 # Reading a case -----------------------------------------------------------------------------------------------------
@@ -165,9 +183,6 @@ def key_column(table: str) -> str:
 def remember(connection: DatabaseConnection, project: Project, case: Path) -> None:
     """Make the ledger, with what was applied last and what it remembers of single fields."""
     initialize(connection, project.definitions)
-    base: dict[RowKey, dict[str, Json]] = {
-        (table, key): fields for table, rows in read_rows(case / "base.yaml").items() for key, fields in rows.items()
-    }
     marks: dict[FieldKey, Mark] = {
         (table, key, field): mark_of(told)
         for table, rows in read_rows(case / "marks.yaml").items()
@@ -176,8 +191,13 @@ def remember(connection: DatabaseConnection, project: Project, case: Path) -> No
     }
     with begin_read_write(connection, doing="remembering"):
         connection.execute("UPDATE reconciler.meta SET movable_clock = true")
-        record_applied(connection, str(uuid.UUID(int=0)), base)
+        record_applied(connection, str(uuid.UUID(int=0)), base_of(case))
         record_marks(connection, marks)
+
+
+def base_of(case: Path) -> dict[RowKey, dict[str, Json]]:
+    found = read_rows(case / "base.yaml")
+    return {(table, key): fields for table, rows in found.items() for key, fields in rows.items()}
 
 
 def mark_of(told: dict[str, Any]) -> Mark:

@@ -92,15 +92,13 @@ def test_a_rolled_back_restore_is_a_kill_and_is_applied_at_once(place: Place) ->
     assert f"tenants/{ACME} (Acme Bakery) aiDailyLimit  500 -> 5" in done.out
     assert place.tenant()["aiDailyLimit"] == 5
     run_id = place.run_of(commit)
-    assert place.state == BEFORE.replace(
-        "  aiDailyLimit: 50\n",
-        "  aiDailyLimit:   # more\n    value: 5\n"
-        f'    reason: "rolls back run {run_id[:8]} (Open up): too much, INC-7"\n',
-    )
+    reason = f"rolls back run {run_id[:8]} (Open up): too much, INC-7"
+    long_form = f'  aiDailyLimit:   # more\n    value: 5\n    reason: "{reason}"\n'
+    assert place.state == BEFORE.replace("  aiDailyLimit: 50\n", long_form)
     (entry,) = place.database.execute(
         "SELECT metadata FROM audit_logs WHERE metadata ->> 'commit' = %s", [place.repo.head]
     )
-    assert entry["metadata"]["reason"] == f"rolls back run {run_id[:8]} (Open up): too much, INC-7"
+    assert entry["metadata"]["reason"] == reason
     assert entry["metadata"]["before"] == 500
 
 
@@ -249,30 +247,33 @@ def test_a_run_of_uncommitted_files_goes_back_once_they_are_committed(place: Pla
     assert "isAiEnabled:   # the AI\n    value: true\n" in place.state
 
 
+def test_a_kill_before_its_merge_is_undone_by_letting_git_have_its_way(place: Place) -> None:
+    place("kill", "whatsapp-ban", "--tenant", ACME, "--reason", "INC-142", "--now", "--yes")
+    assert place.tenant()["isWhatsappEnabled"] is False
+    (ahead,) = place.database.execute("SELECT id::text, commit_id FROM reconciler.run WHERE ahead")
+    done = place("rollback", ahead["id"], "--reason", "no")
+    assert done.code == 1
+    assert "the run was of a commit that is not merged, and git asks for true." in done.err
+    assert f"reconcile release tenants/{ACME}.isWhatsappEnabled" in done.err
+    place.repo.git("merge", "--quiet", "--ff-only", ahead["commit_id"])
+    place.ok("rollback", ahead["id"], "--reason", "false alarm")
+    assert "isWhatsappEnabled:\n    value: true\n" in place.state
+
+
 def test_a_run_that_changed_no_value_cannot_be_rolled_back(place: Place) -> None:
     commit = place.change("# Nothing else.\n" + BEFORE, "A comment")
     done = place("rollback", commit, "--reason", "no")
     assert (done.code, done.err.count("changed no value")) == (1, 1), done
 
 
-def test_a_name_of_several_runs_lists_them(place: Place) -> None:
-    place.change(killed(), "Ban")
-    for number in (1, 2):
-        place.database.execute(
-            """
-            INSERT INTO reconciler.run (id, commit_id, author_name, author_email, committer_name, committer_email,
-                                        actor, reason, dirty, ahead, plan_id, fingerprint, scope, counts, outcome,
-                                        version)
-            SELECT ('abcdabcd-0000-0000-0000-00000000000' || %(n)s)::uuid, repeat('abcdabc' || %(n)s, 5),
-                   'a', 'a', 'a', 'a', 'a', 'Reason ' || %(n)s, false, false, 'p' || %(n)s, 'f', '{}', '{}',
-                   'applied', '1'
-            """,
-            {"n": str(number)},
-        )
-    done = place("rollback", "abcd", "--reason", "no")
+def test_a_name_that_could_mean_several_lists_them(place: Place) -> None:
+    prefix = place.run_of(place.change(killed(), "Ban"))[:4]
+    place.database.execute("UPDATE reconciler.run SET commit_id = %s || 'beef' || sequence", [prefix])
+    done = place("rollback", prefix, "--reason", "no")
     assert done.code == 64
-    assert "abcd could mean each of these" in done.err
-    assert done.err.count("Reason 1") == done.err.count("Reason 2") == 2, "a run and a commit each"
+    assert f"{prefix} could mean each of these. Write more of it:" in done.err
+    assert done.err.count(f"  run    {prefix}") == 1
+    assert done.err.count(f"\n  commit {prefix}beef") == 2
 
 
 @pytest.mark.parametrize("name", ["ffffffff", "no-such-branch", "ab"])

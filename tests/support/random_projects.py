@@ -151,6 +151,8 @@ def tables(draw: st.DrawFn, name: str) -> RandomTable:
         for option, choices in kind.options.items():
             if (choice := draw(st.sampled_from(choices))) is not None:
                 definition[option] = choice
+        if "kill" not in definition:
+            definition.pop("restore", None)  # there is no way back to guard
         columns[f"{draw(st.sampled_from(['c', 'Camel', 'two words']))}{number}"] = (kind, definition)
     key_type = draw(st.sampled_from(["text", "bigint", "uuid"]))
     return RandomTable(name, key_type, draw(st.booleans()), draw(st.booleans()), columns)

@@ -265,3 +265,15 @@ def test_the_same_mistake_is_said_at_each_place_where_it_stands(definitions: Def
     found = mistakes(definitions, shops="a: {isOpen: off}\nb: {isOpen: off}\nc: {isOpen: 'off'}\n")
     assert [mistake.split(":")[1] for mistake in found] == ["1", "2", "3"]
     assert "not a boolean (write true or false)" in found[2]
+
+
+@pytest.mark.parametrize(
+    ("field", "right", "wrong"), [("limit", "5", "'5'"), ("note", "'5'", "5"), ("isOpen", "true", "!!str true")]
+)
+def test_a_value_that_was_right_once_is_not_taken_for_one_that_is_spelt_otherwise(
+    definitions: Definitions, field: str, right: str, wrong: str
+) -> None:
+    rows = {"a": right, "b": wrong, "c": right}
+    text = "".join(f"{key}: {{{field}: {value}}}\n" for key, value in rows.items())
+    [mistake] = mistakes(definitions, shops=text)
+    assert mistake.startswith("state/shops.yaml:2:")

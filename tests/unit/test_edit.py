@@ -121,6 +121,11 @@ EXAMPLES: dict[str, tuple[str, list[AnyEdit], str]] = {
         [RemoveRow("shops", "b")],
         "a:\r\n  open: true\r\n\r\nc:\r\n  open: true\r\n",
     ),
+    "the only row of a document with an end leaves an empty one": (
+        "# head\na:\n  open: true\n...\n",
+        [RemoveRow("shops", "a")],
+        "# head\n{}\n...\n",
+    ),
     "an alias whose value changes is written out": (
         "a:\n  open: &open true\nb:\n  open: *open\n",
         [shop("b", "open", False)],

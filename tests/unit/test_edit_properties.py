@@ -232,7 +232,8 @@ def _lines_of(data: bytes, edit: AnyEdit) -> tuple[int, int]:
         return first - 2, last
     below = sorted(line for line, _ in row.keys.values())
     first = row.keys[edit.field][0]
-    return first - 1, next((line - 2 for line in below if line > first), last - 1)
+    before = 2 if isinstance(edit, RemoveField) else 1  # with the last between brackets goes the comma before it
+    return first - before, next((line - 2 for line in below if line > first), last - 1)
 
 
 def _comments(data: bytes) -> Iterator[bytes]:

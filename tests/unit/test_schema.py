@@ -172,7 +172,11 @@ AUDIT = "audit: {table: j, columns: {o: $tenant, e: $event, d: $metadata}}\n"
         (AUDIT + "blast: {kill: {rows: 0}}\n", "2:16: expected int >= 1"),
         (AUDIT + "blast: {kill: {share: 20}}\n", "2:16: expected str | null, got int"),
         (AUDIT + "blast: {kil: {}}\n", "2:9: unknown property kil"),
-        (AUDIT + "checks: {a: {type: redi}}\n", "redi"),
+        (AUDIT + "checks: {a: {type: redi}}\n", 'check a has no `type` that is known (did you mean "redis"?)'),
+        (AUDIT + "checks: {a: {type: [redis]}}\n", "2:14: check a has no `type` that is known"),
+        (AUDIT + "checks: {a: 5}\n", "2:10: check a has no `type` that is known"),
+        (AUDIT + "checks: {a: {type: redis, timeout: 2}}\n", "2:27: expected str, got int"),
+        (AUDIT + "checks: {a: {type: redis, timout: 2s}}\n", '2:27: unknown property timout (did you mean "timeout"?)'),
         (AUDIT + "freezes: [{name: A}]\n", "a freeze has either `from` and `to`, or `cron` and `for`"),
         (
             AUDIT + "freezes: [{name: A, from: 2026-01-02T00:00:00Z, to: 2026-01-01T00:00:00Z}]\n",
