@@ -19,7 +19,7 @@ from reconciler.errors import Failed, InvalidInput, Problem
 from reconciler.fields import Field
 from reconciler.nodes import Node
 from reconciler.rewrite import rewrite
-from reconciler.sheet import Replacement, Sheet, overlap, splice
+from reconciler.sheet import Made, Sheet, splice
 from reconciler.spans import read_spans
 
 __all__ = ["KEEP", "AnyEdit", "Edit", "Keep", "RemoveField", "RemoveRow", "edit_text"]
@@ -33,11 +33,10 @@ def edit_text(path: str, data: bytes, edits: Sequence[AnyEdit], fields: Mapping[
     `path` stands in errors only, `fields` are the table's. Raises InvalidInput where the file is not valid YAML, Failed
     for a value that its field does not take, and where the file cannot be edited without changing anything else.
     """
-    root = wanted = _read(path, data)
+    root = _read(path, data)
+    wanted = edited_root(root, edits, fields)
     text = data.removeprefix(_BOM).decode()
     bom = data[: len(data) - len(data.removeprefix(_BOM))]
-    for edit in edits:
-        wanted = edited_root(wanted, edit, fields)
     try:
         pending = list(edits)
         while pending:
@@ -61,17 +60,15 @@ def _one_pass(
     The first is always among them. The others are given back.
     """
     sheet = Sheet(text, read_spans(text, {edit.key for edit in edits}))
-    made: list[Replacement] = []
+    made = Made()
     rows: set[str] = set()
     left: list[AnyEdit] = []
     for edit in edits:
         found = rewrite(sheet, root, edit, fields) if edit.key not in rows else None
         rows.add(edit.key)
-        if found is None or overlap([*made, *found]):
+        if found is None or not made.add(found):
             left.append(edit)
-        else:
-            made += found
-    return splice(sheet, made), left
+    return splice(sheet, made.all), left
 
 
 def _read(path: str, data: bytes) -> Node | None:

@@ -7,7 +7,7 @@ compares the two: an edit that changed anything else than it should is then foun
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -17,7 +17,8 @@ from reconciler.errors import Failed, nearest
 from reconciler.fields import Field, JsonField, NotAValue, canonical_timestamp
 from reconciler.model import Json, Then
 from reconciler.nodes import Mapping as MappingNode
-from reconciler.nodes import Node, Scalar, Sequence
+from reconciler.nodes import Node, Scalar
+from reconciler.nodes import Sequence as SequenceNode
 from reconciler.spelling import is_same_scalar
 from reconciler.state_yaml import node_of
 
@@ -31,6 +32,7 @@ __all__ = [
     "changed_parts",
     "edited_entry",
     "edited_root",
+    "edited_row",
     "field_of",
     "is_long_form",
     "same_tree",
@@ -122,7 +124,7 @@ def changed_parts(old: Node | None, edit: Edit, field: Field) -> dict[str, Node 
     for part, node in wanted.items():
         if isinstance(node, Keep):
             continue
-        if not isinstance(node, Scalar | MappingNode | Sequence):
+        if not isinstance(node, Scalar | MappingNode | SequenceNode):
             if part in parts:
                 changes[part] = None
         elif part not in parts or not _same_part(part, parts[part], node, field):
@@ -142,12 +144,8 @@ def edited_entry(old: Node | None, changes: Mapping[str, Node | None], field: Fi
     return MappingNode(kept, {}, 1, 1)
 
 
-def edited_root(root: Node | None, edit: AnyEdit, fields: Mapping[str, Field]) -> Node | None:
-    """The whole tree after an edit; None where nothing is left. The given tree stays as it is."""
-    if root is not None and not isinstance(root, MappingNode):
-        raise Failed("a mapping of row keys is expected there")
-    rows = dict(root.items) if root is not None else {}
-    row = rows.get(edit.key)
+def edited_row(row: Node | None, edit: AnyEdit, fields: Mapping[str, Field]) -> MappingNode | None:
+    """The node of the edit's row after it; None where nothing is left. The given one stays as it is."""
     if row is not None and not isinstance(row, MappingNode):
         raise Failed(f"row {edit.key} is no mapping of fields")
     items = dict(row.items) if row is not None else {}
@@ -161,10 +159,20 @@ def edited_root(root: Node | None, edit: AnyEdit, fields: Mapping[str, Field]) -
         items.pop(edit.field, None)
     else:
         items = {}
-    if items:
-        rows[edit.key] = MappingNode(items, {}, 1, 1)
-    else:
-        rows.pop(edit.key, None)
+    return MappingNode(items, {}, 1, 1) if items else None
+
+
+def edited_root(root: Node | None, edits: Sequence[AnyEdit], fields: Mapping[str, Field]) -> Node | None:
+    """The whole tree after the edits; None where nothing is left. The given tree stays as it is."""
+    if root is not None and not isinstance(root, MappingNode):
+        raise Failed("a mapping of row keys is expected there")
+    rows = dict(root.items) if root is not None else {}
+    for edit in edits:
+        row = edited_row(rows.get(edit.key), edit, fields)
+        if row is not None:
+            rows[edit.key] = row
+        else:
+            rows.pop(edit.key, None)
     return MappingNode(rows, {}, 1, 1) if rows else None
 
 
@@ -172,7 +180,7 @@ def same_tree(one: Node | None, other: Node | None) -> bool:
     """Whether two trees mean the same: the same keys, and scalars of equal values. None is an empty mapping."""
     if isinstance(one, Scalar) and isinstance(other, Scalar):
         return is_same_scalar(one, other)
-    if isinstance(one, Sequence) and isinstance(other, Sequence):
+    if isinstance(one, SequenceNode) and isinstance(other, SequenceNode):
         return len(one.items) == len(other.items) and all(map(same_tree, one.items, other.items))
     if isinstance(one, MappingNode) and isinstance(other, MappingNode):
         return one.items.keys() == other.items.keys() and all(

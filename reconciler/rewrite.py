@@ -18,13 +18,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from reconciler.edit_tree import AnyEdit, Edit, RemoveRow, changed_parts, edited_root, field_of
+from reconciler.edit_tree import AnyEdit, Edit, RemoveRow, changed_parts, edited_row, field_of
 from reconciler.entry_text import EntryText
 from reconciler.errors import Failed
 from reconciler.fields import Field
 from reconciler.nodes import Mapping as MappingNode
 from reconciler.nodes import Node
-from reconciler.sheet import Replacement, Sheet, overlap
+from reconciler.sheet import Made, Replacement, Sheet
 from reconciler.spans import Entry, Span, anchored_nodes
 from reconciler.spelling import spell, spell_key
 
@@ -38,18 +38,16 @@ _ENDS_IN_BLANK_LINE = re.compile(rf"{_BREAK}[ \t]*{_BREAK}\Z")
 
 def rewrite(sheet: Sheet, root: Node | None, edit: AnyEdit, fields: Mapping[str, Field]) -> list[Replacement]:
     """What the edit replaces. Raises Failed where the text is written in a way that cannot be edited in place."""
-    after = edited_root(root, edit, fields)
-    row_after = after.items.get(edit.key) if isinstance(after, MappingNode) else None
-    top = sheet.spans.root
-    row = top.entry(edit.key) if top is not None else None
+    nodes = root.items if isinstance(root, MappingNode) else {}
+    row_after = edited_row(nodes.get(edit.key), edit, fields)
+    top, row = sheet.spans.root, sheet.rows.get(edit.key)
     if top is None or row is None:
-        found = _new_row(sheet, edit, row_after, fields) if isinstance(row_after, MappingNode) else []
+        found = _new_row(sheet, edit, row_after, fields) if row_after is not None else []
     else:
-        assert isinstance(root, MappingNode)
-        row_node = root.items[edit.key]
+        row_node = nodes[edit.key]
         assert isinstance(row_node, MappingNode)
         found = _in_row(sheet, top, row, row_node, row_after, edit, fields)
-    if overlap(found):
+    if not Made().add(found):
         raise Failed("the edit would replace one part of the text twice")
     return found
 
@@ -85,13 +83,13 @@ def _in_row(
     root: Span,
     row: Entry,
     node: MappingNode,
-    after: Node | None,
+    after: MappingNode | None,
     edit: AnyEdit,
     fields: Mapping[str, Field],
 ) -> list[Replacement]:
     """What changes in a row that the file has. `after` is what becomes of its node, None where it goes."""
     span = row.value
-    if not isinstance(after, MappingNode):
+    if after is None:
         return _with_anchors(sheet, [_without_row(sheet, root, row)], row, node, ())
     assert not isinstance(edit, RemoveRow)
     entry = span.entry(edit.field)

@@ -7,6 +7,7 @@ nothing of what a row or a reason is: that is `rewrite`'s.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from reconciler.errors import Failed
 from reconciler.spans import Entry, FileSpans, Span
 
-__all__ = ["Replacement", "Sheet", "overlap", "splice"]
+__all__ = ["Made", "Replacement", "Sheet", "splice"]
 
 _BREAK = re.compile(r"\r\n|\r|\n")
 _BREAK_AT_END = re.compile(r"(?:\r\n|\r|\n)\Z")
@@ -38,15 +39,32 @@ class Replacement(msgspec.Struct, frozen=True):
     last: bool = False
 
 
-def overlap(replacements: Iterable[Replacement]) -> bool:
-    """Whether two of them speak of the same characters."""
-    end, listed_end = 0, -1
-    for one in _in_order(replacements):
-        if one.start < end or (one.start == listed_end and (one.listed or one.last)):
-            return True
-        end = one.end
-        listed_end = one.end if one.listed else listed_end
-    return False
+class Made:
+    """Replacements that go together, in the order of the text."""
+
+    def __init__(self) -> None:
+        self.all: list[Replacement] = []
+
+    def add(self, found: Sequence[Replacement]) -> bool:
+        """Add them all, or, where one of them and another speak of the same characters, none; whether they were."""
+        for number, one in enumerate(found):
+            at = bisect_right(self.all, _order(one), key=_order)
+            before, after = self.all[at - 1 : at] if at else [], self.all[at : at + 1]
+            if any(_collide(other, one) for other in before) or any(_collide(one, other) for other in after):
+                for added in found[:number]:
+                    self.all.remove(added)
+                return False
+            self.all.insert(at, one)
+        return True
+
+
+def _order(one: Replacement) -> tuple[int, int, bool]:
+    return one.start, one.end, one.last
+
+
+def _collide(one: Replacement, other: Replacement) -> bool:
+    """Whether `other`, which comes after, begins too early."""
+    return other.start < one.end or (other.start == one.end and one.listed and (other.listed or other.last))
 
 
 def splice(sheet: Sheet, replacements: Sequence[Replacement]) -> str:
@@ -61,7 +79,7 @@ def splice(sheet: Sheet, replacements: Sequence[Replacement]) -> str:
         made.append(Replacement(*chomping, "-"))
     pieces: list[str] = []
     at = 0
-    for one in _in_order(made):
+    for one in sorted(made, key=_order):
         pieces += [text[at : one.start], one.text]
         at = one.end
     result = "".join([*pieces, text[at:]])
@@ -75,12 +93,10 @@ def _touches(replacements: Iterable[Replacement], position: int) -> bool:
     return any(one.start <= position <= one.end and one.start < one.end for one in replacements)
 
 
-def _in_order(replacements: Iterable[Replacement]) -> list[Replacement]:
-    return sorted(replacements, key=lambda one: (one.start, one.end, one.last))
-
-
 class Sheet:
-    """A file's text. `newline` is what its first line ends with; `step` how much deeper a row's fields stand."""
+    """A file's text, and the entries of its rows. `newline` is what its first line ends with, `step` how much deeper
+    than a row its fields stand.
+    """
 
     def __init__(self, text: str, spans: FileSpans) -> None:
         self.text = text
@@ -90,6 +106,7 @@ class Sheet:
         self.ends_in_line_break = self.begins_line(len(text))
         self.step = 2
         root = spans.root
+        self.rows = {entry.key: entry for entry in root.entries} if root is not None else {}
         if root is not None and root.is_block and root.entries:
             row = root.entries[0].value
             if row.is_block and row.entries:

@@ -226,9 +226,11 @@ def _lines_of(data: bytes, edit: AnyEdit) -> tuple[int, int]:
     starts = sorted(line for line, _ in root.keys.values())
     first = root.keys[edit.key][0]
     last = next((line - 1 for line in starts if line > first), end)
-    if isinstance(edit, RemoveRow) or not isinstance(row, Mapping) or edit.field not in row.items:
-        return first - 2, last
-    if isinstance(edit, RemoveField) and len(row.items) == 1:
+    if isinstance(edit, RemoveRow) or (
+        isinstance(edit, RemoveField) and isinstance(row, Mapping) and len(row.items) == 1
+    ):
+        return first - 3, last  # with a blank line, and the line break of the file's last line
+    if not isinstance(row, Mapping) or edit.field not in row.items:
         return first - 2, last
     below = sorted(line for line, _ in row.keys.values())
     first = row.keys[edit.field][0]
