@@ -215,12 +215,13 @@ def _nearest_float(data: int | Decimal, type_name: str) -> Decimal:
 
 
 class Relation(msgspec.Struct, frozen=True):
-    """A table (or view) of the live database."""
+    """A table (or view) of the live database. `unique` are the columns of which each value is there only once."""
 
     schema: str
     name: str
     kind: str
     columns: dict[str, Column]
+    unique: tuple[str, ...] = ()
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -249,6 +250,7 @@ class _Row(msgspec.Struct):
     name: str
     kind: str
     columns: list[Column]
+    unique: tuple[str, ...]
 
 
 _CATALOG = """
@@ -256,6 +258,10 @@ SELECT current_database(), current_user, current_setting('server_version_num')::
        to_regclass('reconciler.meta') IS NOT NULL,
        (SELECT coalesce(jsonb_agg(relation), '[]') FROM (
             SELECT wanted.ordinal, n.nspname AS schema, c.relname AS name, c.relkind AS kind,
+                   (SELECT coalesce(jsonb_agg(u.attname), '[]') FROM pg_index i
+                      JOIN pg_attribute u ON u.attrelid = i.indrelid AND u.attnum = i.indkey[0]
+                     WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1
+                       AND i.indpred IS NULL) AS unique,
                    (SELECT jsonb_agg(jsonb_build_object(
                         'name', a.attname,
                         'type', base.typname,
@@ -308,7 +314,7 @@ def read_catalog(connection: Connection[Any], wanted: Iterable[RelationName]) ->
     found = msgspec.json.decode(row[6], type=list[_Row])
     relations = {
         names[item.ordinal - 1]: Relation(
-            item.schema, item.name, item.kind, {column.name: column for column in item.columns}
+            item.schema, item.name, item.kind, {column.name: column for column in item.columns}, item.unique
         )
         for item in found
     }

@@ -115,13 +115,14 @@ def open_database(
 ) -> DatabaseConnection:
     """A connection to the first of the addresses that answers.
 
-    Each round of trying takes `timeout_s` seconds at most; with `wait_s` there are rounds for that long, else one.
+    Each round of trying takes `timeout_s` seconds at most; with `wait_s` there are rounds for that long and no longer
+    (a shorter `wait_s` ends the first round, too), else one.
     `on_wait` gets a sentence before each pause. What waiting cannot cure (a wrong password, an unknown database) raises
     at once. An address is passed over only where it does not answer; one that answers "no" is not, except that a
     fallback's "no" leaves the others their chances.
     """
     started = time.monotonic()
-    deadline = started + max(timeout_s, wait_s)
+    deadline = started + (wait_s if wait_s > 0 else timeout_s)
     pause = 1.0
     while True:
         failed: list[NotConnected] = []
@@ -210,6 +211,8 @@ def _attempt(
         connection.prepare_threshold = None
         connection.autocommit = True
         return connection
+    except psycopg.OperationalError as error:  # the server went between its welcome and its answer
+        return explain(str(error), address, host)
     finally:
         if connection is None:
             pgconn.finish()

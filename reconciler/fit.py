@@ -34,6 +34,9 @@ from reconciler.model import Location, Row
 from reconciler.policy import Policy
 from reconciler.schema import Definitions, Table
 
+_INDEXED = ("r", "p", "m")
+"""Kinds of relations that can have a unique index: of a view or a foreign table the catalog cannot know it."""
+
 
 def relations_of(definitions: Definitions) -> Iterator[RelationName]:
     """Every relation that the definitions speak of."""
@@ -63,7 +66,7 @@ def problems_of_reading(
             problems.append(_missing_relation(table.name, table.places.of("table"), catalog))
             continue
         problems.extend(_columns_of_table(table, relation, catalog.role))
-        problems.extend(_values_of_table(table, relation, desired.get(table.name, {})))
+        problems.extend(_values_of_table(table, relation, desired.get(table.name, {}), catalog.role))
     return problems
 
 
@@ -106,7 +109,7 @@ def _missing_relation(name: str, place: Location, catalog: Catalog) -> Problem:
     return Problem(message, place, "is this the right database? else name its `schema:`")
 
 
-def _column(relation: Relation, name: str, place: Location, role: str) -> Column | Problem:
+def _column(relation: Relation, name: str, place: Location | None, role: str) -> Column | Problem:
     column = relation.columns.get(name)
     if "%" in name:
         text = f'"{name}": a name with a percent sign in it is not supported'
@@ -146,6 +149,9 @@ def _columns_of_table(table: Table, relation: Relation, role: str) -> Iterator[P
     key = relation.columns.get(definition.key)
     if key is not None and not (key.type in TEXT_TYPES or key.type in INTEGER_BITS or key.type == "uuid"):
         yield Problem(f"a key of type {key.declared} is not supported", places.of("key"), "text, uuid or an integer")
+    if key is not None and relation.kind in _INDEXED and key.name not in relation.unique:
+        text = f"no unique constraint of {relation} is on {key.name} alone, so two rows may have one key"
+        yield Problem(text, places.of("key"), f'ALTER TABLE {relation} ADD UNIQUE ("{key.name}");')
     for name, field in table.fields.items():
         place = places.of("fields", name)
         found = _column(relation, name, place, role)
@@ -195,7 +201,7 @@ def type_disagreements(field: Field, column: Column) -> Iterator[tuple[str, str]
             yield "items", f"its elements: {message}"
 
 
-def _values_of_table(table: Table, relation: Relation, rows: Mapping[str, Row]) -> Iterator[Problem]:
+def _values_of_table(table: Table, relation: Relation, rows: Mapping[str, Row], role: str) -> Iterator[Problem]:
     """Values that the column cannot hold exactly, and keys that are not spelt as the database spells them.
 
     Each distinct value is looked at once; most of a million are the same few.
@@ -204,15 +210,20 @@ def _values_of_table(table: Table, relation: Relation, rows: Mapping[str, Row]) 
     if key is not None and key.type in TEXT_TYPES:
         key = None  # any text is spelt as it should be
     judged: dict[tuple[str, int], str | None] = {}
+    unreadable: set[str] = set()
     columns = {name: relation.columns[name] for name in table.fields if name in relation.columns}
     limited = {name: column for name, column in columns.items() if _may_misfit(table.fields[name], column)}
     for row in rows.values():
         if key is not None and (hint := key.misspelt_key(row.key)):
             yield Problem(f"{row.key} is not a key of {relation} ({key.declared})", row.location, hint)
-        for name in row.expect:
-            if name not in relation.columns:
-                hint = nearest(name, relation.columns)
-                yield Problem(f'table {relation} has no column "{name}"', row.expect[name].location, hint)
+        for name, expected in row.expect.items():
+            live = relation.columns.get(name)
+            if live is not None and (live.may_select or name in unreadable):
+                continue
+            unreadable.add(name)  # said once: one grant is missing, for however many rows
+            unfit = _column(relation, name, expected.location, role)
+            if isinstance(unfit, Problem):
+                yield unfit
         for name, column in limited.items():
             value = row.values.get(name)
             if value is None:

@@ -15,7 +15,7 @@ import msgspec
 from reconciler.effects.compiled import CompiledEffect, compile_effects
 from reconciler.effects.templates import Names
 from reconciler.errors import Problem, nearest
-from reconciler.fields import Field, FieldBase, field_type_names
+from reconciler.fields import ArrayField, Field, FieldBase, field_type_names
 from reconciler.invariants import rule_problems
 from reconciler.model import Location
 from reconciler.nodes import Document, Node
@@ -247,11 +247,18 @@ def _read_field(name: str, body: Any, places: Places, problems: list[Problem]) -
         problems.append(_problem_of(error, places, ("fields", name), _properties_of_field(body["type"])))
         return None
     wrong = [Problem(f"{message}", places.of("fields", name, part)) for part, message in field.definition_problems()]
+    for part in sorted(_OF_A_FIELD & set(body["items"] if isinstance(field, ArrayField) else ())):
+        text = f"`{part}` says something of a field, and has no meaning below `items`"
+        wrong.append(Problem(text, places.of("fields", name, "items", part), "remove it"))
     if field.restore is not None and not _has_kill_side(field):
         text = "`restore` guards the way back from the kill side, and the field has none"
         wrong.append(Problem(text, places.of("fields", name, "restore"), "kill: false, lower or a list of values"))
     problems.extend(wrong)
     return None if wrong else field
+
+
+_OF_A_FIELD = {"drift", "effects", "kill", "masked_by", "restore", "title"}
+"""What the items of an array cannot say: only the array as a whole is a field."""
 
 
 def _has_kill_side(field: Field) -> bool:

@@ -15,7 +15,7 @@ from reconciler.canonical import equal
 from reconciler.effects.declared import KINDS, Effect
 from reconciler.effects.payloads import Payload, builder, url_problem
 from reconciler.effects.templates import Names, Values, compile_template, problems_of
-from reconciler.fields import ArrayField, Field, NotAValue
+from reconciler.fields import Field, NotAValue
 from reconciler.model import Json
 from reconciler.nodes import Node
 from reconciler.nodes import Sequence as SequenceNode
@@ -60,8 +60,6 @@ def compile_effects(
         wrong += [((index, *path), message, hint) for path, message, hint in found]
         if not found:
             compiled.append(_compiled(effect, values))
-    if isinstance(field, ArrayField) and field.items.effects:
-        wrong.append(((), "effects belong to the field, not to its items", ""))
     return tuple(compiled), wrong
 
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping
 
 import msgspec
-import psycopg
 
 from reconciler.connection import DatabaseConnection, NotConnected, connect
 from reconciler.database_address import DatabaseAddress
@@ -152,9 +151,5 @@ class _Attempt(threading.Thread):
             )
         except NotConnected as failed:
             self.door = Door(variable, address.safe, None, failed.failure.reason, failed.failure.curable)
-            return
-        except psycopg.Error:
-            reason = "the server closed the connection before it had answered"
-            self.door = Door(variable, address.safe, None, reason, is_outage=True)
             return
         self.door = Door(variable, address.safe, round((time.monotonic() - started) * 1000, 1))

@@ -113,7 +113,7 @@ class Lanes(Generic[T]):
                 statement_timeout_ms=int(self._deadline_s * 1000),
                 application_name=APPLICATION_NAME,
             )
-        except (NotConnected, psycopg.Error):  # the driver's own, where the server goes between welcome and answer
+        except NotConnected:
             return None
 
     def _take(self, number: int, connection: DatabaseConnection) -> bool:

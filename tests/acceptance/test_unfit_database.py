@@ -48,6 +48,10 @@ UNFIT = {
     "a nullable field that is not": (
         'ALTER TABLE tenants ALTER "aiCustomModel" SET NOT NULL', (TENANTS, "nullable:", "aiCustomModel:"), "NOT NULL"
     ),
+    "a key that is not unique": (
+        "ALTER TABLE system_settings DROP CONSTRAINT system_settings_pkey", ("schemas/system_settings.yaml", "key: id"),
+        'so two rows may have one key (ALTER TABLE public.system_settings ADD UNIQUE ("id");)'
+    ),
     "an audit column that nobody fills": (
         "ALTER TABLE audit_logs ADD more text NOT NULL", (POLICY, "columns:"), "audit_logs.more is NOT NULL"
     ),

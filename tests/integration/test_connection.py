@@ -295,6 +295,23 @@ def test_waiting_ends_with_a_connection_once_the_server_is_there(empty_database:
     assert "refuses the connection" in waits[0]
 
 
+def test_a_wait_that_is_shorter_than_the_timeout_is_kept() -> None:
+    with Listener(silent) as hole, pytest.raises(Unreachable, match=r"did not answer within 0\.3 s"), within(2):
+        opened(f"postgresql://127.0.0.1:{hole.port}/shop", timeout_s=30, wait_s=0.3)
+
+
+def test_a_server_that_goes_between_its_welcome_and_its_answer_is_one_that_cannot_be_reached() -> None:
+    def welcome_and_go(client: socket.socket) -> None:
+        client.recv(1024)
+        client.sendall(b"R" + struct.pack("!ii", 8, 0) + b"Z" + struct.pack("!i", 5) + b"I")
+        client.recv(1024)  # the question
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, as after a crash
+        client.close()
+
+    with Listener(welcome_and_go) as server, pytest.raises(Unreachable, match="closed the connection before it was"):
+        opened(f"postgresql://me:{PASSWORD}@127.0.0.1:{server.port}/shop?sslmode=disable")
+
+
 def test_waiting_in_vain_ends_in_time_and_says_how_long() -> None:
     with pytest.raises(Unreachable, match="cannot be reached after 1 s of trying"), within(3):
         opened(f"postgresql://127.0.0.1:{free_port()}/shop", timeout_s=0.3, wait_s=1.5)

@@ -349,6 +349,15 @@ def test_nothing_is_written_where_one_file_cannot_be(shops: Database, importing:
 
 def test_a_key_that_is_not_unique_is_no_key(shops: Database, importing: Importing) -> None:
     shops.execute("ALTER TABLE shops DROP CONSTRAINT shops_pkey")
+    with pytest.raises(NotAsExpected, match=r"no unique constraint of public\.shops is on code alone"):
+        importing.read()
+
+
+def test_a_key_of_a_view_that_is_there_twice_is_no_key(shops: Database, importing: Importing) -> None:
+    """No constraint can say so of a view."""
+    shops.execute("ALTER TABLE shops RENAME TO all_shops")
+    shops.execute("ALTER TABLE all_shops DROP CONSTRAINT shops_pkey")
+    shops.execute("CREATE VIEW shops AS SELECT * FROM all_shops")
     shops.insert("shops", code="1")
     shops.insert("shops", code="1")
     with pytest.raises(NotAsExpected, match='has the key "1" twice'):

@@ -6,6 +6,7 @@ import struct
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -230,7 +231,7 @@ fields:
 
 
 def relation(name: str, *columns: Column) -> Relation:
-    return Relation("public", name, "r", {one.name: one for one in columns})
+    return Relation("public", name, "r", {one.name: one for one in columns}, ("id",))
 
 
 def shops(**changed: Column | None) -> Relation:
@@ -342,6 +343,23 @@ def test_values_and_keys_of_state_are_held_against_the_columns_and_each_place_is
 def test_what_is_expected_of_a_row_must_be_columns() -> None:
     [problem] = reading(state="a:\n  $expect: {nme: x}\n")
     assert problem == 'state/shops.yaml:2:18: table public.shops has no column "nme" (did you mean "name"?)'
+
+
+def test_a_column_that_is_expected_of_rows_must_be_readable_and_its_grant_is_named_once() -> None:
+    of = shops(name=column("text", "name"), city=column("text", "city", may_select=False))
+    assert reading(of, state="a:\n  $expect: {city: Rome}\nb:\n  $expect: {city: Oslo}\n") == [
+        "state/shops.yaml:2:19: role robot may not read public.shops.city"
+        ' (GRANT SELECT ("city") ON public.shops TO robot;)'
+    ]
+
+
+def test_a_key_must_be_unique_where_the_catalog_can_tell() -> None:
+    keyed_otherwise = msgspec.structs.replace(shops(), unique=("name",))
+    assert reading(keyed_otherwise) == [
+        "schemas/shops.yaml:2:1: no unique constraint of public.shops is on id alone, so two rows may have one key"
+        ' (ALTER TABLE public.shops ADD UNIQUE ("id");)'
+    ]
+    assert reading(msgspec.structs.replace(keyed_otherwise, kind="v")) == []
 
 
 CREATES = SHOPS.replace("secret:", "missing_row: create\ncreate: {kind: shop}\nsecret:")

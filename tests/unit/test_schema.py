@@ -236,3 +236,21 @@ def test_an_array_says_what_its_items_are() -> None:
     assert found == ArrayField(items=EnumField(values=["x", "y"]), max_items=2)
     [mistake] = mistakes(plain("  a: {type: array, items: {type: json}}\n"))
     assert mistake.startswith("schemas/shops.yaml:5:")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "kill: [x]", "restore: {after: 1h}", "masked_by: shops/s.b", "drift: keep", "title: A",
+        "effects: [{pg_notify: {channel: c}}]",
+    ],
+)  # fmt: skip
+def test_what_only_a_field_can_say_is_refused_of_its_items(said: str) -> None:
+    """A kill side that nobody asks would be believed in."""
+    text = plain(f"  a: {{type: array, items: {{type: string, {said}}}}}\n  b: {{type: boolean, kill: false}}\n")
+    column = text.splitlines()[4].index(said) + 1
+    name = said.partition(":")[0]
+    assert mistakes(text) == [
+        f"schemas/shops.yaml:5:{column}: `{name}` says something of a field, and has no meaning below `items`"
+        " (remove it)"
+    ]
