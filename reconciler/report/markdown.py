@@ -1,6 +1,6 @@
 """A Plan or an Outcome as Markdown, for a comment on a pull request and for a job's summary.
 
-Takes the object and the time; gives GitHub's Markdown, never longer than a limit. The headline says in words what
+Takes the object and the Page; gives GitHub's Markdown, never longer than a limit. The headline says in words what
 happens. No text from YAML or the database can leave its table cell, its code or its sentence: see `markdown_text`.
 """
 
@@ -9,73 +9,110 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from reconciler.model import Action, Change, Direction, Location
+from reconciler.model import Action, Change, Direction, Finding
 from reconciler.outcome import Outcome
 from reconciler.plan import Notice, Plan
 from reconciler.report import words
-from reconciler.report.grouping import LONG, Group, group
+from reconciler.report.markdown_table import table
 from reconciler.report.markdown_text import code, prose
+from reconciler.report.page import LIMIT, Block, Page, fit
 
-LIMIT = 65_000
-"""Characters; GitHub takes 65,536 in a comment."""
+__all__ = ["headline", "is_drift", "outcome_report", "plan_report", "render_outcome", "render_plan"]
 
-_VALUE = 80
 _CLAUSES = 3
 _REFUSALS = 3
+_WAIVERS = 5
+_TABLES = 5
 
-_MARKS = {"KILL": "🔴 **kill**", "RESTORE": "🟢 **restore**", "NEW": "🆕 new row", "": "change"}
-
-_SECTIONS = (
-    ("Changes", (Action.UPDATE, Action.CREATE)),
-    ("Held back for now", (Action.HOLD,)),
-    ("Kept as the database has it", (Action.KEEP,)),
-    ("Released: no longer managed", (Action.RELEASE,)),
-)
+_PLANNED = ("kills", "restores", "creates", "changes", "holds back", "puts back")
+_DONE = ("killed", "restored", "created", "changed", "held back", "put back")
 
 
 def render_plan(plan: Plan, *, now: datetime, limit_chars: int = LIMIT) -> str:
-    """The plan: headline, sum, tables, notices, fingerprint. Too long, its tables end early and say so."""
-    headline = _headline(plan, ("kills", "restores", "creates", "changes")) or "nothing to change"
-    if not plan.changes:
-        headline, total = "nothing to do", prose(words.nothing_to_do(plan))
-    else:
-        total = f"**{words.counted(plan)}**; {prose(words.managed(plan))} managed."
-        follows = words.effects_that_follow(plan)
-        total += f"\n\n{prose(follows)}" if follows else ""
-    for refusal in plan.refusals[:_REFUSALS]:
-        total += f"\n\n⛔ **An apply of this would be refused:** {prose(words.shorten(refusal, 300))}"
-    return _fit(f"### reconcile: {headline}", total, _body(plan, plan.notices, now), _footer(plan, now), limit_chars)
+    """The plan for a reader who reads it now."""
+    return plan_report(plan, Page(now=now, limit_chars=limit_chars))
 
 
 def render_outcome(outcome: Outcome, *, now: datetime, limit_chars: int = LIMIT) -> str:
-    """What a run did; held and kept are said again. Where it would be too long, tables end early and say so."""
-    did = _headline(outcome.plan, ("killed", "restored", "created", "changed"))
-    headline = did if did and outcome.applied else "no row was changed"
-    total = f"**{prose(words.outcome_sentence(outcome))}**"
-    effects = words.effects_sentence(outcome)
-    total += f"\n\n{effects}" if effects else ""
+    """What a run did, for a reader who reads it now."""
+    return outcome_report(outcome, Page(now=now, limit_chars=limit_chars))
+
+
+def plan_report(plan: Plan, page: Page) -> str:
+    """The plan: headline, sum, tables, notices, fingerprint. Too long, its tables end early and say so."""
+    if not plan.changes:
+        total = [prose(words.nothing_to_do(plan))]
+        return fit(
+            "### reconcile: nothing to do",
+            _sum(total, plan),
+            _body(plan, plan.notices, page),
+            _footer(plan, page),
+            page,
+        )
+    total = [_badges(plan), _blast(plan), _follows(plan), _waived(plan, page)]
+    top = f"### reconcile: {headline(plan, page) or 'nothing to change'}"
+    return fit(top, _sum(total, plan), _body(plan, plan.notices, page), _footer(plan, page), page)
+
+
+def outcome_report(outcome: Outcome, page: Page, more: Sequence[str] = ()) -> str:
+    """What a run did; held and kept are said again. `more` are paragraphs, in Markdown, that follow the sum."""
+    did = headline(outcome.plan, page, done=True) if outcome.applied else ""
+    total = [f"**{prose(words.outcome_sentence(outcome))}**", prose(words.effects_sentence(outcome))]
     on_purpose = words.on_purpose(outcome)
-    total += f"\n\n⚠️ {prose(on_purpose)}" if on_purpose else ""
-    body = _body(outcome.plan, outcome.notices, now)
-    return _fit(f"### reconcile: {headline}", total, body, _footer(outcome.plan, now), limit_chars)
+    total += [f"⚠️ {prose(on_purpose)}"] if on_purpose else []
+    total += [*more, _waived(outcome.plan, page)]
+    body = _body(outcome.plan, outcome.notices, page, done=True)
+    return fit(
+        f"### reconcile: {did or 'no row was changed'}",
+        "\n\n".join(filter(None, total)),
+        body,
+        _footer(outcome.plan, page),
+        page,
+    )
 
 
-def _headline(plan: Plan, verbs: tuple[str, str, str, str]) -> str:
-    """What is written, in words: `kills isWhatsappEnabled for Acme Bakery and 2 more`, kills first."""
+def _sum(parts: Iterable[str], plan: Plan) -> str:
+    refused = [
+        f"> [!CAUTION]\n> **An apply of this would be refused:** {prose(words.shorten(refusal, 300))}"
+        for refusal in plan.refusals[:_REFUSALS]
+    ]
+    return "\n\n".join(filter(None, [*parts, *refused]))
+
+
+# The headline ---------------------------------------------------------------------------------------------------------
+
+
+def is_drift(change: Change) -> bool:
+    """Whether it stands in the plan because the database moved, and not because git did."""
+    asked = change.action.writes or change.action is Action.HOLD
+    return change.action is Action.KEEP or (asked and change.finding in (Finding.REOPENED, Finding.DRIFT))
+
+
+def headline(plan: Plan, page: Page, *, done: bool = False) -> str:
+    """What happens, in words: `kills WhatsApp for Acme Bakery and 2 more`, kills first; empty where nothing does.
+
+    What is put back comes last, and what is held only where nothing else happens: neither is this commit's doing.
+    """
+    verbs = _DONE if done else _PLANNED
+    told = plan.writes or tuple(change for change in plan.changes if change.action is Action.HOLD)
     subjects: dict[tuple[int, str, str], list[Change]] = {}
-    for change in plan.writes:
+    for change in told:
         subjects.setdefault((_rank(change), change.table, change.field), []).append(change)
     clauses: list[str] = []
-    left, last = len(plan.writes), -1
-    for (rank, _, field), changes in sorted(subjects.items(), key=lambda item: item[0])[:_CLAUSES]:
+    left, last = len(told), -1
+    for (rank, _, _), changes in sorted(subjects.items(), key=lambda item: item[0])[:_CLAUSES]:
         verb = "" if rank == last else f"{verbs[rank]} "
         more = f" and {len(changes) - 1:,} more" if len(changes) > 1 else ""
-        clauses.append(f"{verb}{code(words.shorten(field, 60))} for {prose(_who(changes[0]))}{more}")
+        clauses.append(f"{verb}{page.subject(changes[0])}{more}")
         left, last = left - len(changes), rank
     return ", ".join([*clauses, f"and {words.plural(left, 'more change')}"] if left else clauses)
 
 
 def _rank(change: Change) -> int:
+    if not change.action.writes:
+        return 4
+    if is_drift(change):
+        return 5
     if change.direction is Direction.KILL:
         return 0
     if change.direction is Direction.RESTORE:
@@ -83,89 +120,97 @@ def _rank(change: Change) -> int:
     return 2 if change.action is Action.CREATE else 3
 
 
-def _who(change: Change) -> str:
-    """The row as a headline calls it: by its label, or as table/key."""
-    return words.row_name(change) if change.label is not None else words.shorten(f"{change.table}/{change.key}", 60)
+# The sum --------------------------------------------------------------------------------------------------------------
 
 
-Block = tuple[str, Sequence[str]]
-"""A head that is written only if a line of it fits (a section's title and its table's head), and the lines."""
+def _badges(plan: Plan) -> str:
+    counts = plan.counts
+    others = counts.changes - counts.kills - counts.restores
+    listed = [
+        ("🔴", counts.kills, "kill", "kills"),
+        ("🟢", counts.restores, "restore", "restores"),
+        ("🔵", others, "other change", "other changes"),
+        ("🟡", counts.held, "held", "held"),
+        ("🟠", counts.kept, "kept", "kept"),
+        ("⚪", counts.recorded, "recorded", "recorded"),
+        ("⚪", counts.released, "released", "released"),
+    ]
+    return " · ".join(f"{mark} **{words.plural(number, *names)}**" for mark, number, *names in listed if number)
 
 
-def _body(plan: Plan, notices: Sequence[Notice], now: datetime) -> list[Block]:
-    blocks: list[Block] = []
-    several = sum(any(change.action in actions for change in plan.changes) for _, actions in _SECTIONS) > 1
-    for title, actions in _SECTIONS:
-        changes = [change for change in plan.changes if change.action in actions]
-        if changes:
-            heading = f"#### {title} ({len(changes):,})\n\n" if several or actions != _SECTIONS[0][1] else ""
-            blocks.append(_table(heading, changes, now))
+def _blast(plan: Plan) -> str:
+    """How many rows of which tables change, which way, and of how many."""
+    rows: dict[str, set[str]] = {}
+    sides: dict[Direction, set[tuple[str, str]]] = {}
+    for change in plan.writes:
+        rows.setdefault(change.table, set()).add(change.key)
+        sides.setdefault(change.direction, set()).add((change.table, change.key))
+    if not rows:
+        return f"No row changes; {prose(words.managed(plan))} managed."
+    parts = [f"{words.plural(len(keys), 'row')} of {prose(words.shorten(name, 60))}" for name, keys in rows.items()]
+    left = sum(map(len, list(rows.values())[_TABLES:]))
+    parts = [*parts[:_TABLES], *([f"{words.plural(left, 'row')} of other tables"] if left else [])]
+    ways = [
+        f"{len(keys):,} toward the {word} side"
+        for side, word in ((Direction.KILL, "kill"), (Direction.RESTORE, "open"))
+        if (keys := sides.get(side))
+    ]
+    toward = f" ({', '.join(ways)})" if ways else ""
+    return f"Changes {', '.join(parts)}{toward}; {prose(words.managed(plan))} managed."
+
+
+def _follows(plan: Plan) -> str:
+    return prose(words.effects_that_follow(plan))
+
+
+def _waived(plan: Plan, page: Page) -> str:
+    """The guards that git waived: whoever approves this approves that."""
+    waived = [
+        f"{page.subject(change)}: {prose(words.shorten(text, 200))}"
+        for change in plan.changes
+        for text in words.waivers(change)
+    ]
+    if not waived:
+        return ""
+    more = [f"and {len(waived) - _WAIVERS:,} more"] if len(waived) > _WAIVERS else []
+    return "> [!WARNING]\n> **Guards are waived in git:**\n" + "".join(
+        f"> - {one}\n" for one in [*waived[:_WAIVERS], *more]
+    )
+
+
+# The body -------------------------------------------------------------------------------------------------------------
+
+
+def _body(plan: Plan, notices: Sequence[Notice], page: Page, *, done: bool = False) -> list[Block]:
+    sections = [
+        ("Changed" if done else "Changes", [c for c in plan.writes if not is_drift(c)]),
+        ("Held back for now", [c for c in plan.changes if c.action is Action.HOLD]),
+        (
+            "Drift: what moved behind git's back",
+            [c for c in plan.changes if is_drift(c) and c.action is not Action.HOLD],
+        ),
+        ("Released: no longer managed", [c for c in plan.changes if c.action is Action.RELEASE]),
+    ]
+    there = [(title, changes) for title, changes in sections if changes]
+    blocks = []
+    for title, changes in there:
+        heading = f"#### {title} ({len(changes):,})\n\n" if len(there) > 1 or title != sections[0][0] else ""
+        blocks.append(table(heading, changes, page))
     recorded = [change for change in plan.changes if change.action is Action.RECORD]
     if recorded:
         lines = tuple(f"- {prose(line)}\n" for line in words.recorded_lines(recorded))
         blocks.append((f"#### Recorded ({len(recorded):,})\n\n", lines))
     if notices:
-        blocks.append(("#### Notes\n\n", tuple(f"- {_notice(notice)}\n" for notice in notices)))
+        blocks.append(("#### Notes\n\n", tuple(f"- {_notice(notice, page)}\n" for notice in notices)))
     return blocks
 
 
-def _table(heading: str, changes: Sequence[Change], now: datetime) -> Block:
-    if len(changes) > LONG:
-        head = "| | Rows | Field | Before → after | Why | First at |\n|---|---|---|---|---|---|\n"
-        return heading + head, tuple(_group_line(each, now) for each in group(changes))
-    head = "| | Row | Field | Before → after | Why | Where |\n|---|---|---|---|---|---|\n"
-    return heading + head, tuple(_line(change, _row(change), _values(change), now) for change in changes)
-
-
-def _line(change: Change, rows: str, values: str, now: datetime) -> str:
-    word = words.word(change)
-    why = [prose(change.reason or ""), prose(words.explanation(change)), prose(words.hold_sentence(change, now))]
-    cells = (
-        _MARKS.get(word, f"**{word.lower()}**"),
-        rows,
-        code(words.shorten(change.field, 64)),
-        values,
-        "<br>".join(filter(None, why)),
-        _place(change.location),
-    )
-    return f"| {' | '.join(cells)} |\n"
-
-
-def _group_line(each: Group, now: datetime) -> str:
-    if len(each.changes) == 1:
-        return _line(each.first, _row(each.first), _values(each.first), now)
-    names = list(dict.fromkeys(words.row_name(change) for change in each.changes[:50]))[:3]
-    table = prose(words.shorten(each.first.table, 80))
-    rows = f"**{words.plural(len(each.changes), 'row')}** of {table}<br>such as {prose(', '.join(names))}"
-    return _line(each.first, rows, _values(each.first) if each.same_values else "(various values)", now)
-
-
-def _row(change: Change) -> str:
-    key = code(words.shorten(change.key, 100))
-    label = f"**{prose(words.row_name(change))}**<br>" if change.label is not None else ""
-    return f"{label}{prose(words.shorten(change.table, 80))} {key}"
-
-
-def _values(change: Change) -> str:
-    if change.action is Action.KEEP:
-        has, asked = words.literal_pair(change.before, change.desired, _VALUE)
-        return f"{code(has)} (git asks {code(asked)})"
-    if change.action is Action.RELEASE:
-        return code(words.shorten(words.literal(change.before), _VALUE))
-    before, after = words.literal_pair(change.before, change.desired, _VALUE)
-    return f"{code(before)} → {code(after)}"
-
-
-def _notice(notice: Notice) -> str:
-    place = f" {_place(notice.location)}" if notice.location else ""
+def _notice(notice: Notice, page: Page) -> str:
+    place = f" {page.place(notice.location)}" if notice.location else ""
     return prose(notice.message) + place
 
 
-def _place(location: Location | None) -> str:
-    return code(f"{location.file}:{location.line}:{location.column}") if location else ""
-
-
-def _footer(plan: Plan, now: datetime) -> str:
+def _footer(plan: Plan, page: Page) -> str:
     about = []
     if plan.revision:
         subject = prose(words.shorten(words.visible(plan.revision.subject), 100))
@@ -173,31 +218,5 @@ def _footer(plan: Plan, now: datetime) -> str:
         dirty = ", with uncommitted changes" if plan.revision.dirty else ""
         about.append(f"commit {code(words.visible(plan.revision.commit)[:12])} {subject} by {author}{dirty}")
     about.append(f"for {prose(words.shorten(words.visible(plan.database), 100))}")
-    about.append(f"planned {prose(words.moment(plan.created_at, now))}")
+    about.append(f"planned {prose(page.moment(plan.created_at))}")
     return f"<sub>{' · '.join(about)}<br>fingerprint {code(plan.fingerprint[:80])}</sub>\n"
-
-
-def _fit(headline: str, total: str, blocks: Iterable[Block], footer: str, limit: int) -> str:
-    """Headline, sum and footer whole, and as many lines of the blocks as there is room for."""
-    top = f"{headline}\n\n{total}\n\n"
-    if len(top) + len(footer) + _CUT_ROOM > limit:
-        top = f"### reconcile\n\n{total}\n\n"
-        footer = footer if len(top) + len(footer) + _CUT_ROOM <= limit else ""
-    room = limit - len(top) - len(footer) - _CUT_ROOM
-    written, cut = [], 0
-    for head, lines in blocks:
-        fitting = 0
-        size = len(head) + 1
-        while not cut and fitting < len(lines) and size + len(lines[fitting]) <= room:
-            size += len(lines[fitting])
-            fitting += 1
-        cut += len(lines) - fitting
-        if fitting:
-            room -= size
-            written.append(head + "".join(lines[:fitting]) + "\n")
-    rest = f"**{words.plural(cut, 'more line')} did not fit here:** `--output json` has everything.\n\n" if cut else ""
-    return top + "".join(written) + rest + footer
-
-
-_CUT_ROOM = 120
-"""Characters kept for the sentence that says what did not fit."""

@@ -3,12 +3,17 @@
 Takes any text; gives Markdown that shows exactly that text, on one line, in a table cell, a list or a sentence. What
 could be markup becomes a numeric entity: Markdown reads structure before entities, so no parser takes one for a pipe,
 a backtick, a tag or a link. Backslashes would not do: a table cell reads them in its own way, before all else.
+
+What a host makes of text after Markdown (a mention, the number of an issue, a keyword that closes one, a command of
+GitLab's at the start of a line) it finds in what is shown, where an entity is the character again. There an element, or
+a space of no width, comes between.
 """
 
 from __future__ import annotations
 
 import re
 
+from reconciler.model import Location
 from reconciler.report.words import visible
 
 _PLAIN_CODE = re.compile(r"[A-Za-z0-9\"'(.\-](?:[A-Za-z0-9 ._:/+\-\"'=,{}()…]*[A-Za-z0-9\"').}…])?")
@@ -17,11 +22,20 @@ _PLAIN_CODE = re.compile(r"[A-Za-z0-9\"'(.\-](?:[A-Za-z0-9 ._:/+\-\"'=,{}()…]*
 _MARKUP = re.compile(
     r"[\\`*~\[\]<>|]"
     r"|&(?=#|[A-Za-z0-9]+;)"  # an entity; any other ampersand may stand in a link
-    r"|(?<![\w/])#"  # a heading, or the number of an issue; any other may stand in a link
+    r"|(?<![\w/])#"  # a heading; any other may stand in a link
     r"|(?<![^\W_])_|_(?![^\W_])"  # emphasis; inside a word it is none
-    r"|^[-+=]|(?<=^\d)[.)]|(?<=^\d\d)[.)]|(?<=^\d\d\d)[.)]"  # a list or a rule
+    r"|^[-+=/]|(?<=^\d)[.)]|(?<=^\d\d)[.)]|(?<=^\d\d\d)[.)]"  # a list, a rule, or a command of GitLab's
 )
 """What may be markup in a sentence."""
+
+_IN_SENTENCE = re.compile(
+    r"(?P<address>\bhttps?://[a-z0-9.-]+\.[a-z0-9]+(?::[0-9]+)?(?:/[^\s<#]*)?(?:#[^\s<#]*)?)"  # with its fragment
+    r"|(?P<closing>\b(?:clos|fix|resolv)(?:e|es|ed)?(?=:?\s+https?://))"  # closes the issue whose address follows
+    r"|(?P<reference>#(?=[0-9])|(?<=\bGH)-(?=[0-9]))"  # the number of an issue, also in owner/repository#1
+    rf"|(?P<markup>{_MARKUP.pattern})",
+    re.IGNORECASE,
+)
+"""What may be markup in a sentence, or what a host may see in it once it is shown."""
 
 _IN_CODE = re.compile(r"[\\`*_~\[\]<>&|#!:@]")
 """Inside <code>, Markdown is still read, and an address would become a link or ping somebody."""
@@ -43,7 +57,19 @@ def _code_or_ticks(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return _without_maths(_MARKUP.sub(_entity, text).replace("@", "@&#8203;"))
+    return _without_maths(_IN_SENTENCE.sub(_disarmed, text).replace("@", "@&#8203;"))
+
+
+def _disarmed(match: re.Match[str]) -> str:
+    found = match[0]
+    match match.lastgroup:
+        case "address":
+            return _MARKUP.sub(_entity, found)
+        case "closing":
+            return f"{found[0]}&#8203;{found[1:]}"
+        case "reference":
+            return f"<span>&#{ord(found)};</span>"
+    return _entity(match)
 
 
 def code(text: str) -> str:
@@ -53,6 +79,23 @@ def code(text: str) -> str:
         return f"`{text}`"
     escaped = _IN_CODE.sub(_entity, text).replace("www.", "www&#46;")
     return f"<code>{_without_maths(escaped)}</code>"
+
+
+def link(shown: str, target: str) -> str:
+    """A link: `shown` is Markdown, `target` an address from `address`, or one that is trusted."""
+    return f"[{shown}](<{target}>)"
+
+
+def address(base: str, location: Location) -> str:
+    """Where a file's line can be read: the file's name below `base`, with all that could end an address encoded."""
+    name = "".join(_encoded(character) for character in location.file)
+    return f"{base.rstrip('/')}/{name}#L{location.line}"
+
+
+def _encoded(character: str) -> str:
+    if character.isascii() and (character.isalnum() or character in "-._~/"):
+        return character
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
 def _entity(match: re.Match[str]) -> str:

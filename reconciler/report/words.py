@@ -107,12 +107,18 @@ def explanation(change: Change) -> str:
     return f"{name}: {text}"
 
 
-def hold_sentence(change: Change, now: datetime) -> str:
-    """What holds a change, until when; empty where nothing does."""
+def hold_sentence(change: Change, now: datetime | None) -> str:
+    """What holds a change, until when; empty where nothing does. `now` is as for `moment`."""
     if change.hold is None:
         return ""
     until = f" until {moment(change.hold.until, now)}" if change.hold.until else ""
     return f"held{until}: {visible(change.hold.explanation)}"
+
+
+def waivers(change: Change) -> list[str]:
+    """`after waived: support confirmed`, for each guard that git waived for the change."""
+    waived = sorted((change.waived or {}).items())
+    return [f"{visible(guard)} waived: {visible(reason)}" for guard, reason in waived]
 
 
 def row_name(change: Change) -> str:
@@ -135,13 +141,18 @@ def duration(span: timedelta) -> str:
     return " ".join(f"{number} {unit}" for unit, number in units[first : first + 2] if number)
 
 
-def moment(text: str, now: datetime) -> str:
-    """A time with how far it is from now: `2026-11-27 09:00 UTC (in 23 h 10 min)`. What is no time stays as it is."""
+def moment(text: str, now: datetime | None) -> str:
+    """A time with how far it is from now: `2026-11-27 09:00 UTC (in 23 h 10 min)`. What is no time stays as it is.
+
+    Without `now` it is the time alone, for a text that is read at any time later.
+    """
     time = _time(text)
     if time is None:
         return visible(text)
-    span = time - _aware(now)
     clock = f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    if now is None:
+        return clock
+    span = time - _aware(now)
     if abs(span) < timedelta(seconds=1):
         return f"{clock} (now)"
     return f"{clock} ({'in ' + duration(span) if span > timedelta() else duration(-span) + ' ago'})"

@@ -125,9 +125,9 @@ def test_the_headline_names_three_fields_and_counts_the_rest() -> None:
 def test_every_kind_of_change_has_its_section() -> None:
     said = render_plan(plan(EVERY_KIND, notices=(Notice("a note"),)), now=NOW)
     assert re.findall(r"^#### (.*)$", said, re.MULTILINE) == [
-        "Changes (4)",
+        "Changes (3)",
         "Held back for now (1)",
-        "Kept as the database has it (1)",
+        "Drift: what moved behind git's back (2)",
         "Released: no longer managed (1)",
         "Recorded (8)",
         "Notes",
@@ -135,33 +135,36 @@ def test_every_kind_of_change_has_its_section() -> None:
     assert "| 🔴 **kill** | **Acme Bakery**<br>tenants `8a6e0804-2bd0-4672-b79d-d97027f9071a` |" in said
     assert "held until 2026-11-27 09:00 UTC (in 23 h 10 min): killed 50 min ago" in said
     assert "`false` (git asks `true`)" in said
-    assert "**4 to change (2 kills, 1 restore), 1 held, 1 kept, 8 recorded, 1 released**" in said
+    assert (
+        "🔴 **2 kills** · 🟢 **1 restore** · 🔵 **1 other change** · 🟡 **1 held** · 🟠 **1 kept** "
+        "· ⚪ **8 recorded** · ⚪ **1 released**"
+    ) in said
     assert plan(EVERY_KIND).fingerprint in said
 
 
 def test_nothing_to_do_and_nothing_but_held_changes_are_said_in_the_headline() -> None:
     assert drawn().startswith("### reconcile: nothing to do\n\nNothing to do: 41 rows with 120 fields are as git asks")
-    assert drawn(HELD).startswith("### reconcile: nothing to change\n\n**nothing to change, 1 held**;")
+    assert drawn(HELD).startswith("### reconcile: holds back `isAiEnabled` for Acme Bakery\n\n🟡 **1 held**\n\nNo row")
 
 
 def test_that_an_apply_would_be_refused_is_said_below_the_sum() -> None:
     said = render_plan(plan([change()], refusals=("it kills <1,000> rows",)), now=NOW)
-    assert "\n\n⛔ **An apply of this would be refused:** it kills &#60;1,000&#62; rows\n\n" in said
+    assert "\n\n> [!CAUTION]\n> **An apply of this would be refused:** it kills &#60;1,000&#62; rows\n\n" in said
 
 
 def test_a_long_plan_is_cut_below_the_limit_with_its_sum_and_fingerprint_whole() -> None:
     many = plan([change(key=f"{number:03}", reason="because " * 20) for number in range(200)])
     said = render_plan(many, now=NOW, limit_chars=20_000)
     assert 15_000 < len(said) <= 20_000
-    assert "**200 to change (200 kills)**; 41 rows with 120 fields managed." in said
+    assert "🔴 **200 kills**\n\nChanges 200 rows of tenants (200 toward the kill side); 41 rows with" in said
     assert many.fingerprint in said
-    shown = said.count("🔴 **kill**")
+    shown = said.count("| 🔴 **kill** |")
     assert f"**{200 - shown} more lines did not fit here:** `--output json` has everything." in said
 
 
 def test_the_same_change_on_many_rows_is_one_line() -> None:
     said = drawn(*(change(key=str(number), label=f"Tenant {number:04}") for number in range(500)))
-    assert said.count("🔴 **kill**") == 1
+    assert said.count("| 🔴 **kill** |") == 1
     assert "**500 rows** of tenants<br>such as Tenant 0000, Tenant 0001, Tenant 0010" in said
 
 

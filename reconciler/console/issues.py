@@ -1,0 +1,169 @@
+"""The texts of issues that a host opens, updates and closes by itself: drift, and a run that failed.
+
+Takes a Plan or an error; gives title and body. Times are absolute: an issue stays open for days.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from reconciler.console.comment import hidden_marker
+from reconciler.errors import ReconcileError
+from reconciler.model import Change, Finding
+from reconciler.plan import Plan, Revision
+from reconciler.report import words
+from reconciler.report.markdown import is_drift
+from reconciler.report.markdown_table import table
+from reconciler.report.markdown_text import code, link, prose
+from reconciler.report.page import LIMIT, Block, Page, fit
+
+__all__ = ["DriftIssue", "FailureIssue", "drift_issue", "failure_issue"]
+
+_ADOPTED = 20
+"""Rows killed by hand of which each has its command."""
+
+_ISSUE_TITLE = 200
+
+
+class DriftIssue(msgspec.Struct, frozen=True):
+    """The issue on what drifted. `key` is the same as long as the same fields have the same values in the database."""
+
+    title: str
+    body: str
+    key: str
+
+
+class FailureIssue(msgspec.Struct, frozen=True):
+    """The issue on runs that fail."""
+
+    title: str
+    body: str
+
+
+def drift_issue(
+    plan: Plan,
+    *,
+    marker: str = "drift",
+    source_url: str | None = None,
+    limit: int = LIMIT,
+    titles: Mapping[tuple[str, str], str] | None = None,
+) -> DriftIssue | None:
+    """What moved behind git's back, the hand-made kills first; None where nothing did.
+
+    `plan` is any plan: what else is in it is left out.
+    """
+    drifted = [change for change in plan.changes if is_drift(change)]
+    if not drifted:
+        return None
+    page = Page(source_url=source_url, limit_chars=limit, titles=titles or {}, long=30)
+    by_hand = [change for change in drifted if change.finding is Finding.KILLED_BY_HAND]
+    rest = [change for change in drifted if change.finding is not Finding.KILLED_BY_HAND]
+    return DriftIssue(_drift_title(by_hand, rest), _drift_body(plan, by_hand, rest, marker, page), _key(drifted))
+
+
+def _drift_title(by_hand: Sequence[Change], rest: Sequence[Change]) -> str:
+    """In plain text, which a title is: the first row, and how many fields there are besides."""
+    first = (by_hand or rest)[0]
+    did = (
+        "was killed by hand" if by_hand else "was re-opened by hand" if first.finding is Finding.REOPENED else "drifted"
+    )
+    more = len(by_hand) + len(rest) - 1
+    also = f", and {words.plural(more, 'more field')} drifted" if more else ""
+    name = words.shorten(words.visible(first.field), 60)
+    return words.shorten(f"reconcile: {name} of {_who(first)} {did}{also}", _ISSUE_TITLE)
+
+
+def _drift_body(plan: Plan, by_hand: Sequence[Change], rest: Sequence[Change], marker: str, page: Page) -> str:
+    moved = words.plural(len(by_hand) + len(rest), "field")
+    top = f"{hidden_marker(marker)}\n### {moved} of the database moved behind git's back"
+    total = [
+        f"Found {prose(page.moment(plan.created_at))} in {prose(words.shorten(words.visible(plan.database), 100))}."
+    ]
+    if by_hand:
+        total.append(
+            "> [!CAUTION]\n> **Killed by hand.** It stays killed until a commit touches its entry in git. Adopt it, so "
+            "that git says why; or change its reason in git to bring it back, under the guards."
+        )
+    blocks: list[Block] = []
+    if by_hand:
+        blocks.append(table(f"#### 🔴 Killed by hand ({len(by_hand):,})\n\n", by_hand, page))
+        blocks.append(
+            (
+                "#### Adopt it into git\n\nWrite the value that the database has, with a `reason`:\n\n",
+                _edits(by_hand, page),
+            )
+        )
+        commands = _commands(by_hand)
+        if commands:
+            blocks.append(("Or print each row as it is in the database, ready to be put into its file:\n\n", commands))
+    if rest:
+        blocks.append(table(f"#### Moved otherwise ({len(rest):,})\n\n", rest, page))
+    footer = "<sub>Runs of reconcile keep this issue up to date; the one that finds no drift closes it.</sub>\n"
+    return fit(top, "\n\n".join(total), blocks, footer, page)
+
+
+def _edits(by_hand: Sequence[Change], page: Page) -> list[str]:
+    lines = []
+    for change in by_hand[:_ADOPTED]:
+        where = f" ({page.place(change.location)})" if change.location else ""
+        value = code(words.shorten(words.literal(change.before), 80))
+        lines.append(f"- {page.subject(change)}{where}: {value}\n")
+    left = len(by_hand) - _ADOPTED
+    return [*lines, f"- and {left:,} more\n"] if left > 0 else lines
+
+
+def _commands(by_hand: Sequence[Change]) -> list[str]:
+    """`reconcile import --only table/key --stdout` for each row; none for a key that no terminal can show."""
+    rows = list(dict.fromkeys(f"{change.table}/{change.key}" for change in by_hand))[:_ADOPTED]
+    words_of = [shlex.join(["reconcile", "import", "--only", row, "--stdout"]) for row in rows if row.isprintable()]
+    return [f"- {code(command)}\n" for command in words_of]
+
+
+def _who(change: Change) -> str:
+    return (
+        words.row_name(change)
+        if change.label is not None
+        else words.shorten(words.visible(f"{change.table}/{change.key}"), 60)
+    )
+
+
+def _key(drifted: Sequence[Change]) -> str:
+    """A digest of which fields have which values, whatever git asks for by now."""
+    parts = [f"{change.table}\0{change.key}\0{change.field}\0{words.literal(change.before)}" for change in drifted]
+    return hashlib.sha256("\0\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def failure_issue(
+    error: ReconcileError,
+    *,
+    revision: Revision | None,
+    run_url: str | None,
+    marker: str = "failure",
+    source_url: str | None = None,
+    limit: int = LIMIT,
+) -> FailureIssue:
+    """Why a run failed, for which commit, and where its log is. `run_url` is an address that is trusted."""
+    first = (str(error).splitlines() or ["no message"])[0]
+    page = Page(source_url=source_url, limit_chars=limit, whole=link("the log", run_url) if run_url else "see the log")
+    about = [f"exit code {error.exit_code}"]
+    if revision:
+        subject = prose(words.shorten(words.visible(revision.subject), 100))
+        author = prose(words.shorten(words.visible(revision.author_name), 60))
+        about.append(f"commit {code(words.visible(revision.commit)[:12])} {subject} by {author}")
+    about += [link("the run", run_url)] if run_url else []
+    top = f"{hidden_marker(marker)}\n### reconcile: a run failed"
+    total = f"> [!CAUTION]\n> {prose(words.shorten(words.visible(first), 1_000))}\n\n{' · '.join(about)}"
+    lines = [
+        f"- {prose(words.shorten(words.visible(line), 1_000))}\n"
+        for line in str(error).splitlines()[1:]
+        if line.strip()
+    ]
+    footer = "<sub>Runs of reconcile keep this issue up to date; the next one that succeeds closes it.</sub>\n"
+    blocks: list[Block] = [("#### In full\n\n", lines)] if lines else []
+    return FailureIssue(
+        words.shorten(f"reconcile failed: {words.visible(first)}", _ISSUE_TITLE), fit(top, total, blocks, footer, page)
+    )
