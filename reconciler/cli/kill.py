@@ -19,6 +19,7 @@ from reconciler.cli.subject import refuse_wrong_subject, subject_of
 from reconciler.committing import need_identity
 from reconciler.errors import DatabaseProblem, Failed, ReconcileError, UsageProblem
 from reconciler.fields import format_timestamp
+from reconciler.hosts.pull_request import PullRequest
 from reconciler.origin import origin_of
 from reconciler.pipeline import Ending, Request, apply, make_plan, read_for_apply
 from reconciler.plan import Plan, Scope
@@ -28,7 +29,6 @@ from reconciler.report import render_outcome
 from reconciler.report.diff import render_files
 from reconciler.report.incident import lines_after_kill, lines_of_playbooks, pull_request_body
 from reconciler.runbook.committed import Committed, known_playbooks, read_committed
-from reconciler.runbook.hosting import PullRequest
 from reconciler.runbook.in_effect import read_live
 from reconciler.runbook.kill import (
     Kill,

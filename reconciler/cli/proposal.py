@@ -18,7 +18,7 @@ from reconciler.cli.options import F
 from reconciler.cli.output import put, say
 from reconciler.connection import DatabaseConnection
 from reconciler.errors import DatabaseProblem, ReconcileError, UsageProblem
-from reconciler.runbook.hosting import PullRequest, hosted_at, open_pull_request
+from reconciler.hosts.pull_request import PullRequest, hosted_at, open_pull_request
 from reconciler.runbook.side_branch import Base, find_base, push
 
 __all__ = ["Database", "look_around", "proposal_options", "propose", "say_undone"]

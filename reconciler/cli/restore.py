@@ -21,6 +21,7 @@ from reconciler.committing import need_identity
 from reconciler.errors import ReconcileError, Refused, UsageProblem
 from reconciler.git import Git
 from reconciler.guards import CheckResult
+from reconciler.hosts.pull_request import PullRequest
 from reconciler.ledger import values_before
 from reconciler.model import FieldKey, Json
 from reconciler.pipeline import Request, make_plan
@@ -32,7 +33,6 @@ from reconciler.report.diff import render_files
 from reconciler.report.incident import lines_after_restore, lines_of_checks, lines_of_playbooks, pull_request_body
 from reconciler.report.words import visible
 from reconciler.runbook.committed import Committed, known_playbooks, read_committed
-from reconciler.runbook.hosting import PullRequest
 from reconciler.runbook.kill import choose_playbook, incident_in, why
 from reconciler.runbook.restore import (
     Restore,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.runbook.hosting import PullRequest, Repository, hosted_at
+from reconciler.hosts.pull_request import PullRequest, Repository, hosted_at
 from tests.support.gitrepo import GitRepo
 
 REQUEST = PullRequest("kill/x-1", "main", "Kill", "body", ())
