@@ -112,6 +112,22 @@ class Invariant(_Strict, frozen=True, kw_only=True):
     message: str
 
 
+Reviewers = Annotated[int, msgspec.Meta(ge=0, le=10)]
+
+
+class Approvals(_Strict, frozen=True, kw_only=True):
+    """How many people must approve a pull request, by what it does: see docs/approvals.md.
+
+    `neutral` is for what has no direction, files beside `state/` included; `definitions` for schemas, this policy and
+    playbooks. What counts for a pull request is what stands in the branch that it goes to.
+    """
+
+    kill: Reviewers = 1
+    neutral: Reviewers = 1
+    restore: Reviewers = 2
+    definitions: Reviewers = 2
+
+
 class RedisCheck(_Strict, frozen=True, kw_only=True, tag_field="type", tag="redis"):
     """Redis (REDIS_URL) answers PING, and uses less than `memory_below` of its maxmemory, where it has one."""
 
@@ -177,6 +193,7 @@ class Policy(_Strict, frozen=True, kw_only=True):
     freezes: list[Freeze] = []
     invariants: list[Invariant] = []
     checks: dict[str, Check] = {}
+    approvals: Approvals = Approvals()
     expiring_soon: Duration = "24h"
     delivery: DeliveryPolicy = DeliveryPolicy()
     notify: list[Notification] = []

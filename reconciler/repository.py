@@ -136,6 +136,30 @@ class Repository:
             return Ancestry.OLDER
         return Ancestry.UNKNOWN if self.is_shallow and self._is_cut_off(old, new) else Ancestry.DIVERGED
 
+    def merge_base(self, one: str, other: str) -> Commit:
+        """The commit at which two revisions parted. Raises Refused where they have none, or it is not here."""
+        first, second = self.commit(one).id, self.commit(other).id
+        found = self._git.run("merge-base", first, second)
+        if found.returncode == 0:
+            return self.commit(found.stdout.split()[0].decode("ascii"))
+        why = f"this clone may lack it: `{self.deepen_command}`" if self.is_shallow else "they share no history"
+        raise Refused(f"{one} and {other} have no commit in common; {why}. Compare two trees with {one}..{other}")
+
+    def changed_paths(self, base: Commit, head: Commit) -> list[str]:
+        """The paths that differ between two commits, those outside of the project too, seen from its directory.
+
+        Sorted; a rename is two. What is outside begins with `../` only where the project is below the repository's top.
+        """
+        options = ("-r", "-z", "--name-only", "--no-renames")
+        listed = self._git.output("diff-tree", *options, base.id, head.id, "--").split(b"\0")
+        above = b"../" * self._prefix.count(b"/")
+        paths = (
+            path.removeprefix(self._prefix) if path.startswith(self._prefix) else above + path
+            for path in listed
+            if path
+        )
+        return sorted(path.decode("utf-8", "backslashreplace") for path in paths)
+
     def _is_cut_off(self, old: str, new: str) -> bool:
         """Whether the history of `new` ends at a commit whose parents are not here, and which `old` does not have.
 

@@ -15,6 +15,7 @@ from reconciler.cli.run import run_options, run_reconcile
 from reconciler.errors import Failed, ReconcileError, UsageProblem
 
 COMMANDS = {
+    "approvals": "reconciler.cli.approvals",
     "deliver": "reconciler.cli.deliver",
     "drift": "reconciler.cli.drift",
     "freeze": "reconciler.cli.freeze",
@@ -37,6 +38,7 @@ COMMANDS = {
 """Command name to the module whose `command` it is."""
 
 SHORT_HELP = {
+    "approvals": "Say whether enough people have approved a pull request, by what it does.",
     "deliver": "Deliver effects that have not arrived yet.",
     "drift": "List what differs in the database from what was applied last.",
     "freeze": "From now until a time, apply nothing but kills.",

@@ -8,19 +8,26 @@ from pathlib import Path
 import click
 
 from reconciler.cli.options import output_option, project_options, revision_option
-from reconciler.cli.output import progress_bar, put
+from reconciler.cli.output import progress_bar, put, say
+from reconciler.project import Also
 
 
 @click.command("validate")
 @project_options
 @revision_option
+@click.option(
+    "--changes",
+    metavar="BASE..HEAD",
+    help="Say as well which class the change between two commits is: none, neutral, kill, restore, mixed. BASE...HEAD "
+    "is what a branch has changed since it parted.",
+)
 @output_option("text", "json")
-def command(directory: Path, revision: str | None, output: str) -> None:
+def command(directory: Path, revision: str | None, changes: str | None, output: str) -> None:
     """Check state/ and schemas/ without a database: every mistake of every file, with its line.
 
-    Needs no secret. Ends with 3 if anything is wrong.
+    Needs no secret. Ends with 3 if anything is wrong. With --changes, HEAD is what is checked.
     """
-    from reconciler.errors import Problem
+    from reconciler.errors import Problem, UsageProblem
     from reconciler.playbook import Playbook
     from reconciler.project import read_revision, read_work_tree
     from reconciler.runbook.playbooks import read_playbook_files
@@ -32,6 +39,11 @@ def command(directory: Path, revision: str | None, output: str) -> None:
     def also(files: Sequence[SourceFile], definitions: Definitions | None, problems: list[Problem]) -> None:
         playbooks.update(read_playbook_files(files, definitions, problems))
 
+    if changes is not None:
+        if revision:
+            raise UsageProblem("--changes names its commits itself: leave --revision out")
+        _validate_changes(directory, changes, also, output)
+        return
     progress = progress_bar()
     if revision:
         project = read_revision(directory, revision, progress, also)
@@ -48,3 +60,13 @@ def command(directory: Path, revision: str | None, output: str) -> None:
         return
     runbook = f"; {len(playbooks)} playbooks" if playbooks else ""
     put(f"Valid: {rows} rows with {fields} managed fields; schemas for {tables} tables{runbook}.")
+
+
+def _validate_changes(directory: Path, changes: str, also: Also, output: str) -> None:
+    from reconciler.pull_request import parse_range, review_changes
+    from reconciler.report.review import render_json, render_text
+
+    review = review_changes(directory, parse_range(changes), also)
+    put(render_json(review) if output == "json" else render_text(review))
+    for note in review.notes:
+        say(f"note: {note}")

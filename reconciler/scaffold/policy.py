@@ -163,6 +163,10 @@ blast:
   kill: {rows: 500, share: 50%, floor: 50}
   restore: {rows: 100, share: 20%, floor: 20}
 
+# How many people must approve a pull request, by what it does (.github/workflows/approvals.yml counts). `kill: 0` lets
+# whoever opens one that only kills merge it.
+approvals: {kill: 1, neutral: 1, restore: 2, definitions: 2}
+
 # While a freeze is on, only kills are applied. For example every weekend, and once over the holidays:
 #   - {name: Weekend, cron: 0 18 * * FRI, for: 60h, timezone: Europe/Berlin}
 #   - {name: Holidays, from: 2030-12-23T17:00:00Z, to: 2031-01-04T07:00:00Z}

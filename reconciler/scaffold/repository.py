@@ -171,6 +171,7 @@ def _planned(
         ".github/CODEOWNERS": _code_owners(owners),
         ".github/workflows/plan.yml": _data("plan.yml"),
         ".github/workflows/apply.yml": _data("apply.yml"),
+        ".github/workflows/approvals.yml": _data("approvals.yml"),
     }
     return Planned(dict(sorted((files | states | editors | rest).items())), tuple(notices))
 
@@ -195,10 +196,9 @@ def _code_owners(owners: Sequence[str]) -> str:
     for owner in owners:
         if not re.fullmatch(r"@[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?|[^@\s#]+@[^@\s#]+", owner):
             raise UsageProblem(f"--owner {owner}: write @somebody, @organisation/team or an e-mail address")
-    text = "# Who must approve a change, once main is protected so (settings: require review from code owners).\n"
-    if owners:
-        return f"{text}* {' '.join(owners)}\n"
-    return f"{text}# Nobody was named, so nobody must yet. For example:\n# * @acme/platform\n"
+    nobody = "# Nobody was named, so nobody must yet. For example:\n# * @acme/platform"
+    everyone = f"* {' '.join(owners)}" if owners else nobody
+    return _data("CODEOWNERS").replace("@@OWNERS@@", everyone)
 
 
 def _relation_name(name: str) -> RelationName:

@@ -97,7 +97,7 @@ def check_all(made: Path) -> None:
     succeed("validate", cwd=made)
     succeed("schema", "--check", cwd=made)
     workflows = sorted((made / ".github" / "workflows").glob("*.yml"))
-    assert [file.name for file in workflows] == ["apply.yml", "plan.yml"]
+    assert [file.name for file in workflows] == ["apply.yml", "approvals.yml", "plan.yml"]
     for command in (
         [linter("actionlint"), *map(str, workflows)],
         [linter("zizmor"), "--offline", *map(str, workflows)],
@@ -323,7 +323,8 @@ def test_what_cannot_be_made_is_refused_and_nothing_is_written(
 
 def test_owners_and_what_is_installed_stand_where_they_are_looked_for(tmp_path: Path) -> None:
     succeed("new", "ours", "--install", INSTALL, "--owner", "@acme/ops", "--owner", "o@example.org", cwd=tmp_path)
-    assert (tmp_path / "ours" / ".github" / "CODEOWNERS").read_text().splitlines()[-1] == "* @acme/ops o@example.org"
+    owners = (tmp_path / "ours" / ".github" / "CODEOWNERS").read_text(encoding="utf-8").splitlines()
+    assert [line for line in owners if line and not line.startswith("#")] == ["* @acme/ops o@example.org", "/state/"]
     assert (tmp_path / "ours" / "requirements.txt").read_text().splitlines()[-1] == INSTALL
 
 
