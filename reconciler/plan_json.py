@@ -22,6 +22,7 @@ from reconciler.plan import FORMAT_VERSION, Counts, EffectSummary, Notice, Plan,
 
 _Time = Annotated[str, Meta(description="RFC 3339.", extra_json_schema={"format": "date-time"})]
 _Value = Annotated[Any, Meta(description="Any JSON value. The key is left out where there is no value, as in no row.")]
+_Waived = Annotated[dict[str, str], Meta(description="Guards that git waived, with the reasons; left out for none.")]
 _Count = Annotated[int, Meta(ge=0)]
 
 
@@ -108,6 +109,7 @@ class ChangeDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: _Value | UnsetType = UNSET
     desired: _Value | UnsetType = UNSET
     base: _Value | UnsetType = UNSET
+    waived: _Waived | UnsetType = UNSET
 
 
 class EffectDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -263,6 +265,7 @@ def change_document(change: Change) -> ChangeDocument:
         after=_optional(change.after),
         desired=_optional(change.desired),
         base=_optional(change.base),
+        waived=dict(change.waived) if change.waived else UNSET,
     )
 
 
@@ -284,6 +287,7 @@ def _change_of(document: ChangeDocument) -> Change:
         location=_location(document.location),
         label=document.label,
         hold=None if hold is None else Hold(hold.guard, hold.explanation, hold.until),
+        waived=document.waived or None,
     )
 
 

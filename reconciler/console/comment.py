@@ -20,9 +20,9 @@ from reconciler.report.markdown import outcome_report, plan_report
 from reconciler.report.markdown_text import code, link, prose
 from reconciler.report.page import LIMIT, Page, fit
 
-__all__ = ["hidden_marker", "invalid_comment", "outcome_comment", "plan_comment", "summary"]
+__all__ = ["GROUPED", "hidden_marker", "invalid_comment", "outcome_comment", "plan_comment", "summary"]
 
-_GROUPED = 30
+GROUPED = 30
 """Changes beyond which a comment tells them in groups: it is read between others, and not alone."""
 
 _MOVED = 10
@@ -79,7 +79,7 @@ def invalid_comment(
     )
     lines = tuple(_problem_line(problem, page) for problem in ordered)
     table = ("| Where | What is wrong | What to do |\n|---|---|---|\n", lines)
-    return f"{hidden}\n{fit('### reconcile: not valid', total, [table], '', page)}"
+    return f"{hidden}\n{fit('### reconcile: not valid', [total], [table], '', page)}"
 
 
 def _problem_line(problem: Problem, page: Page) -> str:
@@ -121,7 +121,7 @@ def _page(source_url: str | None, artifact: str | None, limit: int, titles: Titl
         whole = "everything is in " + (
             link("the whole plan", artifact) if is_address else f"the artifact {code(artifact)}"
         )
-    return Page(source_url=source_url, whole=whole, limit_chars=limit, long=_GROUPED, titles=titles or {})
+    return Page(source_url=source_url, whole=whole, limit_chars=limit, long=GROUPED, titles=titles or {})
 
 
 def _in_effect(outcome: Outcome, in_effect_s: float | None) -> str:

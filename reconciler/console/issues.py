@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from reconciler.console.comment import hidden_marker
+from reconciler.console.comment import GROUPED, hidden_marker
 from reconciler.errors import ReconcileError
 from reconciler.model import Change, Finding
 from reconciler.plan import Plan, Revision
@@ -59,10 +59,12 @@ def drift_issue(
     drifted = [change for change in plan.changes if is_drift(change)]
     if not drifted:
         return None
-    page = Page(source_url=source_url, limit_chars=limit, titles=titles or {}, long=30)
+    hidden = hidden_marker(marker)
+    page = Page(source_url=source_url, limit_chars=limit - len(hidden) - 1, titles=titles or {}, long=GROUPED)
     by_hand = [change for change in drifted if change.finding is Finding.KILLED_BY_HAND]
     rest = [change for change in drifted if change.finding is not Finding.KILLED_BY_HAND]
-    return DriftIssue(_drift_title(by_hand, rest), _drift_body(plan, by_hand, rest, marker, page), _key(drifted))
+    body = _drift_body(plan, by_hand, rest, page)
+    return DriftIssue(_drift_title(by_hand, rest), f"{hidden}\n{body}", _key(drifted))
 
 
 def _drift_title(by_hand: Sequence[Change], rest: Sequence[Change]) -> str:
@@ -77,9 +79,9 @@ def _drift_title(by_hand: Sequence[Change], rest: Sequence[Change]) -> str:
     return words.shorten(f"reconcile: {name} of {_who(first)} {did}{also}", _ISSUE_TITLE)
 
 
-def _drift_body(plan: Plan, by_hand: Sequence[Change], rest: Sequence[Change], marker: str, page: Page) -> str:
+def _drift_body(plan: Plan, by_hand: Sequence[Change], rest: Sequence[Change], page: Page) -> str:
     moved = words.plural(len(by_hand) + len(rest), "field")
-    top = f"{hidden_marker(marker)}\n### {moved} of the database moved behind git's back"
+    top = f"### {moved} of the database moved behind git's back"
     total = [
         f"Found {prose(page.moment(plan.created_at))} in {prose(words.shorten(words.visible(plan.database), 100))}."
     ]
@@ -103,7 +105,7 @@ def _drift_body(plan: Plan, by_hand: Sequence[Change], rest: Sequence[Change], m
     if rest:
         blocks.append(table(f"#### Moved otherwise ({len(rest):,})\n\n", rest, page))
     footer = "<sub>Runs of reconcile keep this issue up to date; the one that finds no drift closes it.</sub>\n"
-    return fit(top, "\n\n".join(total), blocks, footer, page)
+    return fit(top, total, blocks, footer, page)
 
 
 def _edits(by_hand: Sequence[Change], page: Page) -> list[str]:
@@ -143,27 +145,21 @@ def failure_issue(
     revision: Revision | None,
     run_url: str | None,
     marker: str = "failure",
-    source_url: str | None = None,
     limit: int = LIMIT,
 ) -> FailureIssue:
     """Why a run failed, for which commit, and where its log is. `run_url` is an address that is trusted."""
-    first = (str(error).splitlines() or ["no message"])[0]
-    page = Page(source_url=source_url, limit_chars=limit, whole=link("the log", run_url) if run_url else "see the log")
+    lines = [words.shorten(words.visible(line), 1_000) for line in str(error).splitlines() if line.strip()]
+    first, *rest = lines or [type(error).__name__]
+    hidden = hidden_marker(marker)
+    page = Page(limit_chars=limit - len(hidden) - 1, whole=link("the log", run_url) if run_url else "see the log")
     about = [f"exit code {error.exit_code}"]
     if revision:
         subject = prose(words.shorten(words.visible(revision.subject), 100))
         author = prose(words.shorten(words.visible(revision.author_name), 60))
         about.append(f"commit {code(words.visible(revision.commit)[:12])} {subject} by {author}")
     about += [link("the run", run_url)] if run_url else []
-    top = f"{hidden_marker(marker)}\n### reconcile: a run failed"
-    total = f"> [!CAUTION]\n> {prose(words.shorten(words.visible(first), 1_000))}\n\n{' · '.join(about)}"
-    lines = [
-        f"- {prose(words.shorten(words.visible(line), 1_000))}\n"
-        for line in str(error).splitlines()[1:]
-        if line.strip()
-    ]
+    total = [f"> [!CAUTION]\n> {prose(first)}", " · ".join(about)]
+    blocks: list[Block] = [("#### In full\n\n", [f"- {prose(line)}\n" for line in rest])] if rest else []
     footer = "<sub>Runs of reconcile keep this issue up to date; the next one that succeeds closes it.</sub>\n"
-    blocks: list[Block] = [("#### In full\n\n", lines)] if lines else []
-    return FailureIssue(
-        words.shorten(f"reconcile failed: {words.visible(first)}", _ISSUE_TITLE), fit(top, total, blocks, footer, page)
-    )
+    title = words.shorten(f"reconcile failed: {first}", _ISSUE_TITLE)
+    return FailureIssue(title, f"{hidden}\n{fit('### reconcile: a run failed', total, blocks, footer, page)}")

@@ -6,7 +6,7 @@ happens. No text from YAML or the database can leave its table cell, its code or
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from reconciler.model import Action, Change, Direction, Finding
@@ -17,7 +17,7 @@ from reconciler.report.markdown_table import table
 from reconciler.report.markdown_text import code, prose
 from reconciler.report.page import LIMIT, Block, Page, fit
 
-__all__ = ["headline", "is_drift", "outcome_report", "plan_report", "render_outcome", "render_plan"]
+__all__ = ["headline_of", "is_drift", "outcome_report", "plan_report", "render_outcome", "render_plan"]
 
 _CLAUSES = 3
 _REFUSALS = 3
@@ -40,43 +40,29 @@ def render_outcome(outcome: Outcome, *, now: datetime, limit_chars: int = LIMIT)
 
 def plan_report(plan: Plan, page: Page) -> str:
     """The plan: headline, sum, tables, notices, fingerprint. Too long, its tables end early and say so."""
-    if not plan.changes:
-        total = [prose(words.nothing_to_do(plan))]
-        return fit(
-            "### reconcile: nothing to do",
-            _sum(total, plan),
-            _body(plan, plan.notices, page),
-            _footer(plan, page),
-            page,
-        )
-    total = [_badges(plan), _blast(plan), _follows(plan), _waived(plan, page)]
-    top = f"### reconcile: {headline(plan, page) or 'nothing to change'}"
-    return fit(top, _sum(total, plan), _body(plan, plan.notices, page), _footer(plan, page), page)
+    if plan.changes:
+        headline = headline_of(plan, page) or "nothing to change"
+        total = [_badges(plan), _blast(plan), *_refused(plan), _waived(plan, page), _follows(plan)]
+    else:
+        headline = "nothing to do"
+        total = [prose(words.nothing_to_do(plan)), *_refused(plan)]
+    return fit(f"### reconcile: {headline}", total, _body(plan, plan.notices, page), _footer(plan, page), page)
 
 
 def outcome_report(outcome: Outcome, page: Page, more: Sequence[str] = ()) -> str:
     """What a run did; held and kept are said again. `more` are paragraphs, in Markdown, that follow the sum."""
-    did = headline(outcome.plan, page, done=True) if outcome.applied else ""
-    total = [f"**{prose(words.outcome_sentence(outcome))}**", prose(words.effects_sentence(outcome))]
+    plan = outcome.plan
+    headline = headline_of(plan, page, done=True) if outcome.applied else ""
     on_purpose = words.on_purpose(outcome)
-    total += [f"⚠️ {prose(on_purpose)}"] if on_purpose else []
-    total += [*more, _waived(outcome.plan, page)]
-    body = _body(outcome.plan, outcome.notices, page, done=True)
-    return fit(
-        f"### reconcile: {did or 'no row was changed'}",
-        "\n\n".join(filter(None, total)),
-        body,
-        _footer(outcome.plan, page),
-        page,
-    )
-
-
-def _sum(parts: Iterable[str], plan: Plan) -> str:
-    refused = [
-        f"> [!CAUTION]\n> **An apply of this would be refused:** {prose(words.shorten(refusal, 300))}"
-        for refusal in plan.refusals[:_REFUSALS]
+    total = [
+        f"**{prose(words.outcome_sentence(outcome))}**",
+        prose(words.effects_sentence(outcome)),
+        f"⚠️ {prose(on_purpose)}" if on_purpose else "",
+        *more,
+        _waived(plan, page),
     ]
-    return "\n\n".join(filter(None, [*parts, *refused]))
+    body = _body(plan, outcome.notices, page, done=True)
+    return fit(f"### reconcile: {headline or 'no row was changed'}", total, body, _footer(plan, page), page)
 
 
 # The headline ---------------------------------------------------------------------------------------------------------
@@ -88,7 +74,7 @@ def is_drift(change: Change) -> bool:
     return change.action is Action.KEEP or (asked and change.finding in (Finding.REOPENED, Finding.DRIFT))
 
 
-def headline(plan: Plan, page: Page, *, done: bool = False) -> str:
+def headline_of(plan: Plan, page: Page, *, done: bool = False) -> str:
     """What happens, in words: `kills WhatsApp for Acme Bakery and 2 more`, kills first; empty where nothing does.
 
     What is put back comes last, and what is held only where nothing else happens: neither is this commit's doing.
@@ -157,6 +143,13 @@ def _blast(plan: Plan) -> str:
     ]
     toward = f" ({', '.join(ways)})" if ways else ""
     return f"Changes {', '.join(parts)}{toward}; {prose(words.managed(plan))} managed."
+
+
+def _refused(plan: Plan) -> list[str]:
+    return [
+        f"> [!CAUTION]\n> **An apply of this would be refused:** {prose(words.shorten(refusal, 300))}"
+        for refusal in plan.refusals[:_REFUSALS]
+    ]
 
 
 def _follows(plan: Plan) -> str:

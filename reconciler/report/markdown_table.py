@@ -15,65 +15,73 @@ from reconciler.report.markdown_text import code, prose
 from reconciler.report.page import Block, Page
 
 MARKS = {
-    "KILL": "🔴 **kill**",
-    "RESTORE": "🟢 **restore**",
-    "NEW": "🔵 **new row**",
-    "": "🔵 change",
-    "HELD": "🟡 **held**",
-    "KEPT": "🟠 **kept**",
-    "RELEASED": "⚪ released",
+    "KILL": "🔴&nbsp;**kill**",
+    "RESTORE": "🟢&nbsp;**restore**",
+    "NEW": "🔵&nbsp;**new row**",
+    "": "🔵&nbsp;change",
+    "HELD": "🟡&nbsp;**held**",
+    "KEPT": "🟠&nbsp;**kept**",
+    "RELEASED": "⚪&nbsp;released",
 }
+"""For each word of a change. The colour and the word stay on one line, however narrow their column is."""
 
 _VALUE = 80
+_SHORT = 24
+"""Characters of a change's two values that stay on one line together."""
 
 
 def table(heading: str, changes: Sequence[Change], page: Page) -> Block:
-    """The changes one by one, or in groups where there are many."""
+    """The changes one by one, or in groups where there are many.
+
+    A comment is some 100 characters wide, which is why places and keys have no columns of their own.
+    """
     if len(changes) > page.long:
-        head = "| | Rows | Field | Before → after | Why | First at |\n|---|---|---|---|---|---|\n"
+        head = "| | Rows | Field | Before&nbsp;→&nbsp;after | Why |\n|---|---|---|---|---|\n"
         return heading + head, tuple(_group_line(each, page) for each in group(changes))
-    head = "| | Row | Field | Before → after | Why | Where |\n|---|---|---|---|---|---|\n"
-    return heading + head, tuple(_line(change, _row(change), _values(change), page) for change in changes)
+    head = "| | Row | Field | Before&nbsp;→&nbsp;after | Why |\n|---|---|---|---|---|\n"
+    return heading + head, tuple(_single_line(change, page) for change in changes)
 
 
-def _line(change: Change, rows: str, values: str, page: Page) -> str:
+def _single_line(change: Change, page: Page) -> str:
+    return _line(change, _row(change), _values(change), page.place(change.location), page)
+
+
+def _line(change: Change, rows: str, values: str, place: str, page: Page) -> str:
     why = [change.reason or "", words.explanation(change), words.hold_sentence(change, page.now)]
-    cells = (
-        MARKS[words.word(change)],
-        rows,
-        _field(change, page),
-        values,
-        "<br>".join([*(prose(text) for text in why if text), *(f"⚠️ {prose(one)}" for one in words.waivers(change))]),
-        page.place(change.location),
-    )
-    return f"| {' | '.join(cells)} |\n"
+    told = [prose(text) for text in why if text]
+    told += [f"⚠️ {prose(one)}" for one in words.waivers(change)]
+    told += [f"<sub>{place}</sub>"] if place else []
+    return f"| {MARKS[words.word(change)]} | {rows} | {_field(change, page)} | {values} | {'<br>'.join(told)} |\n"
 
 
 def _field(change: Change, page: Page) -> str:
     name = code(words.shorten(change.field, 64))
-    return f"{page.title(change)}<br>{name}" if (change.table, change.field) in page.titles else name
+    is_told = (change.table, change.field) in page.titles
+    return f"**{page.title(change)}**<br><sub>{name}</sub>" if is_told else name
 
 
 def _group_line(each: Group, page: Page) -> str:
     if len(each.changes) == 1:
-        return _line(each.first, _row(each.first), _values(each.first), page)
+        return _single_line(each.first, page)
     names = list(dict.fromkeys(words.row_name(change) for change in each.changes[:50]))[:3]
     of_table = prose(words.shorten(each.first.table, 80))
-    rows = f"**{words.plural(len(each.changes), 'row')}** of {of_table}<br>such as {prose(', '.join(names))}"
-    return _line(each.first, rows, _values(each.first) if each.same_values else "(various values)", page)
+    rows = f"**{words.plural(len(each.changes), 'row')}** of {of_table}<br><sub>such as {prose(', '.join(names))}</sub>"
+    place = page.place(each.first.location)
+    values = _values(each.first) if each.same_values else "(various values)"
+    return _line(each.first, rows, values, f"first at {place}" if place else "", page)
 
 
 def _row(change: Change) -> str:
-    key = code(words.shorten(change.key, 100))
-    label = f"**{prose(words.row_name(change))}**<br>" if change.label is not None else ""
-    return f"{label}{prose(words.shorten(change.table, 80))} {key}"
+    where = f"{prose(words.shorten(change.table, 80))} {code(words.shorten(change.key, 100))}"
+    return where if change.label is None else f"**{prose(words.row_name(change))}**<br><sub>{where}</sub>"
 
 
 def _values(change: Change) -> str:
     if change.action is Action.KEEP:
         has, asked = words.literal_pair(change.before, change.desired, _VALUE)
-        return f"{code(has)} (git asks {code(asked)})"
+        return f"{code(has)}<br>(git asks {code(asked)})"
     if change.action is Action.RELEASE:
         return code(words.shorten(words.literal(change.before), _VALUE))
     before, after = words.literal_pair(change.before, change.desired, _VALUE)
-    return f"{'(no row)' if isinstance(change.before, Missing) else code(before)} → {code(after)}"
+    arrow = "&nbsp;→&nbsp;" if len(before) + len(after) <= _SHORT else "&nbsp;→ "
+    return f"{'(no&nbsp;row)' if isinstance(change.before, Missing) else code(before)}{arrow}{code(after)}"

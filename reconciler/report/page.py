@@ -66,18 +66,24 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
         return words.moment(text, self.now)
 
 
-def fit(headline: str, total: str, blocks: Iterable[Block], footer: str, page: Page) -> str:
-    """Headline, sum and footer whole, and as many lines of the blocks as there is room for.
+def fit(headline: str, total: Iterable[str], blocks: Iterable[Block], footer: str, page: Page) -> str:
+    """Headline, sum (paragraphs, empty ones left out) and footer, and as many lines of the blocks as there is room for.
 
-    Where not even those have room, the headline is left out, and then the footer.
+    The sum is whole wherever the limit is a host's. Below that its last paragraphs are left out, and before these the
+    headline and the footer; whatever is left out is counted.
     """
-    room_for_rest = len(page.whole) + 60
-    top = f"{headline}\n\n{total}\n\n"
-    if len(top) + len(footer) + room_for_rest > page.limit_chars:
-        top = f"### reconcile\n\n{total}\n\n"
-        footer = footer if len(top) + len(footer) + room_for_rest <= page.limit_chars else ""
-    room = page.limit_chars - len(top) - len(footer) - room_for_rest
-    written, cut = [], 0
+    room = page.limit_chars - len(page.whole) - _ROOM_TO_SAY_SO
+    footer = footer if len(footer) <= room // 2 else ""
+    top = f"{headline}\n\n" if len(headline) + len(footer) + 2 <= room else "### reconcile\n\n"
+    room -= len(top) + len(footer)
+    written, cut = [top], 0
+    for paragraph in filter(None, total):
+        text = f"{paragraph.rstrip()}\n\n"
+        if len(text) > room:
+            cut += 1
+            continue
+        room -= len(text)
+        written.append(text)
     for head, lines in blocks:
         fitting = 0
         size = len(head) + 1
@@ -89,4 +95,8 @@ def fit(headline: str, total: str, blocks: Iterable[Block], footer: str, page: P
             room -= size
             written.append(head + "".join(lines[:fitting]) + "\n")
     rest = f"**{words.plural(cut, 'more line')} did not fit here:** {page.whole}.\n\n" if cut else ""
-    return top + "".join(written) + rest + footer
+    return "".join(written) + rest + footer
+
+
+_ROOM_TO_SAY_SO = 60
+"""Characters kept for the sentence that says what did not fit."""

@@ -251,7 +251,7 @@ def _where(change: Change) -> Piece:
 
 def _why(change: Change, explanation: str, now: datetime, ink: Ink, width: int) -> Iterator[str]:
     style = _STYLES.get(words.word(change), "")
-    for sentence in (explanation, words.hold_sentence(change, now)):
+    for sentence in (explanation, words.hold_sentence(change, now), *words.waivers(change)):
         if sentence:
             yield from pack([Piece(sentence, "" if style == "strong" else style, breaks=True)], ink, width, _DEEPER)
 

@@ -172,6 +172,7 @@ CHANGES = st.builds(
     location=_LOCATIONS,
     label=st.none() | TEXTS,
     hold=_HOLDS,
+    waived=st.none() | st.dictionaries(TEXTS, TEXTS, min_size=1, max_size=2),
 )
 
 PLANS = st.builds(

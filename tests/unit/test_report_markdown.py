@@ -132,9 +132,9 @@ def test_every_kind_of_change_has_its_section() -> None:
         "Recorded (8)",
         "Notes",
     ]
-    assert "| 🔴 **kill** | **Acme Bakery**<br>tenants `8a6e0804-2bd0-4672-b79d-d97027f9071a` |" in said
+    assert "| 🔴&nbsp;**kill** | **Acme Bakery**<br><sub>tenants `8a6e0804-2bd0-4672-b79d-d97027f9071a`</sub> |" in said
     assert "held until 2026-11-27 09:00 UTC (in 23 h 10 min): killed 50 min ago" in said
-    assert "`false` (git asks `true`)" in said
+    assert "`false`<br>(git asks `true`)" in said
     assert (
         "🔴 **2 kills** · 🟢 **1 restore** · 🔵 **1 other change** · 🟡 **1 held** · 🟠 **1 kept** "
         "· ⚪ **8 recorded** · ⚪ **1 released**"
@@ -158,14 +158,14 @@ def test_a_long_plan_is_cut_below_the_limit_with_its_sum_and_fingerprint_whole()
     assert 15_000 < len(said) <= 20_000
     assert "🔴 **200 kills**\n\nChanges 200 rows of tenants (200 toward the kill side); 41 rows with" in said
     assert many.fingerprint in said
-    shown = said.count("| 🔴 **kill** |")
+    shown = said.count("| 🔴&nbsp;**kill** |")
     assert f"**{200 - shown} more lines did not fit here:** `--output json` has everything." in said
 
 
 def test_the_same_change_on_many_rows_is_one_line() -> None:
     said = drawn(*(change(key=str(number), label=f"Tenant {number:04}") for number in range(500)))
-    assert said.count("| 🔴 **kill** |") == 1
-    assert "**500 rows** of tenants<br>such as Tenant 0000, Tenant 0001, Tenant 0010" in said
+    assert said.count("| 🔴&nbsp;**kill** |") == 1
+    assert "**500 rows** of tenants<br><sub>such as Tenant 0000, Tenant 0001, Tenant 0010</sub>" in said
 
 
 @given(PLANS, st.integers(2_000, 10_000))
