@@ -97,15 +97,17 @@ def outcome_comment(
     limit: int = LIMIT,
     titles: Titles | None = None,
     in_effect_s: float | None = None,
+    reviewed_fingerprint: str | None = None,
 ) -> str:
     """What was done after the merge: applied, held until, effects, and what moved since the review.
 
-    `reviewed` is the plan that was last shown in the pull request, None where it is not known. `in_effect_s` is in
-    seconds, from the merge to the commit in the database.
+    `reviewed` is the plan that was last shown in the pull request, None where it is not at hand; then
+    `reviewed_fingerprint`, where that is known, still tells whether it was the same. `in_effect_s` is in seconds, from
+    the merge to the commit in the database.
     """
     hidden = hidden_marker(marker)
     page = _page(source_url, artifact, limit - len(hidden) - 1, titles)
-    more = [_in_effect(outcome, in_effect_s), _since_review(reviewed, outcome.plan, page)]
+    more = [_in_effect(outcome, in_effect_s), _since_review(reviewed, reviewed_fingerprint, outcome.plan, page)]
     return f"{hidden}\n{outcome_report(outcome, page, more)}"
 
 
@@ -137,12 +139,16 @@ def _seconds(number: float) -> str:
 # Since the review -----------------------------------------------------------------------------------------------------
 
 
-def _since_review(reviewed: Plan | None, applied: Plan, page: Page) -> str:
-    if reviewed is None:
+def _since_review(reviewed: Plan | None, fingerprint: str | None, applied: Plan, page: Page) -> str:
+    fingerprint = reviewed.fingerprint if reviewed is not None else fingerprint
+    if fingerprint is None:
         return "⚪ The plan that was reviewed is not known, so nothing can be said of what moved since."
+    if fingerprint == applied.fingerprint:
+        return f"✅ **As reviewed:** the same plan, fingerprint {code(fingerprint[:12])}."
+    if reviewed is None:
+        was = f"The plan that was reviewed, fingerprint {code(fingerprint[:12])}, is not kept any more."
+        return f"> [!WARNING]\n> **Not as reviewed: something moved between the review and the apply.** {was}"
     moved = compare_plans(reviewed, applied)
-    if not moved.moved:
-        return f"✅ **As reviewed:** the same plan, fingerprint {code(applied.fingerprint[:12])}."
     lines = [f"{page.subject(change)}: was to be done when this was reviewed, and no more" for change in moved.gone]
     lines += [f"{page.subject(change)}: came after the review: {_does(change)}" for change in moved.new]
     lines += [f"{page.subject(new)}: reviewed as {_does(old)}, and done as {_does(new)}" for old, new in moved.other]

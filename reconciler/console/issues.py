@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from reconciler.console.comment import GROUPED, hidden_marker
-from reconciler.errors import ReconcileError
+from reconciler.errors import InvalidInput, NotAsExpected, Problem, ReconcileError
 from reconciler.model import Change, Finding
 from reconciler.plan import Plan, Revision
 from reconciler.report import words
@@ -145,13 +145,14 @@ def failure_issue(
     revision: Revision | None,
     run_url: str | None,
     marker: str = "failure",
+    source_url: str | None = None,
     limit: int = LIMIT,
 ) -> FailureIssue:
     """Why a run failed, for which commit, and where its log is. `run_url` is an address that is trusted."""
-    lines = [words.shorten(words.visible(line), 1_000) for line in str(error).splitlines() if line.strip()]
-    first, *rest = lines or [type(error).__name__]
     hidden = hidden_marker(marker)
-    page = Page(limit_chars=limit - len(hidden) - 1, whole=link("the log", run_url) if run_url else "see the log")
+    whole = f"all of it is in {link('the log', run_url)}" if run_url else "all of it is in the log"
+    page = Page(source_url=source_url, limit_chars=limit - len(hidden) - 1, whole=whole)
+    first, details = _told(error, page)
     about = [f"exit code {error.exit_code}"]
     if revision:
         subject = prose(words.shorten(words.visible(revision.subject), 100))
@@ -159,7 +160,23 @@ def failure_issue(
         about.append(f"commit {code(words.visible(revision.commit)[:12])} {subject} by {author}")
     about += [link("the run", run_url)] if run_url else []
     total = [f"> [!CAUTION]\n> {prose(first)}", " · ".join(about)]
-    blocks: list[Block] = [("#### In full\n\n", [f"- {prose(line)}\n" for line in rest])] if rest else []
+    blocks: list[Block] = [("#### In full\n\n", details)] if details else []
     footer = "<sub>Runs of reconcile keep this issue up to date; the next one that succeeds closes it.</sub>\n"
     title = words.shorten(f"reconcile failed: {first}", _ISSUE_TITLE)
     return FailureIssue(title, f"{hidden}\n{fit('### reconcile: a run failed', total, blocks, footer, page)}")
+
+
+def _told(error: ReconcileError, page: Page) -> tuple[str, list[str]]:
+    """The first sentence, as text, and the lines below it: its problems, each with its place, where it carries any."""
+    if isinstance(error, InvalidInput | NotAsExpected):
+        first = error.summary or f"{words.plural(len(error.problems), 'problem')} in what was written"
+        return words.shorten(words.visible(first), 1_000), [_problem(each, page) for each in error.problems]
+    lines = [words.shorten(words.visible(line), 1_000) for line in str(error).splitlines() if line.strip()]
+    first, *rest = lines or [type(error).__name__]
+    return first, [f"- {prose(line)}\n" for line in rest]
+
+
+def _problem(problem: Problem, page: Page) -> str:
+    place = f"{page.place(problem.location)}: " if problem.location else ""
+    hint = f" ({problem.hint})" if problem.hint else ""
+    return f"- {place}{prose(words.shorten(words.visible(problem.message + hint), 1_000))}\n"

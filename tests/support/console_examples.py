@@ -239,6 +239,6 @@ EXAMPLES: dict[str, Callable[[], str]] = {
         ).body
     ),
     "failure-not-valid": lambda: (
-        failure_issue(InvalidInput(PROBLEMS, "3 problems in state/"), revision=None, run_url=RUN).body
+        failure_issue(InvalidInput(PROBLEMS), revision=None, run_url=RUN, source_url=SOURCE).body
     ),
 }

@@ -163,6 +163,17 @@ def test_an_outcome_says_that_it_was_as_reviewed() -> None:
     assert "In effect 4.2 s after the merge." in said
 
 
+def test_a_fingerprint_alone_tells_whether_it_was_as_reviewed() -> None:
+    def said(fingerprint: str) -> str:
+        done = examples.outcome(examples.SMALL)
+        return outcome_comment(done, reviewed=None, reviewed_fingerprint=fingerprint, marker="outcome", source_url=None)
+
+    assert "✅ **As reviewed:**" in said(examples.SMALL.fingerprint)
+    other = said("0" * 64)
+    assert "**Not as reviewed: something moved between the review and the apply.**" in other
+    assert "fingerprint `000000000000`" in other
+
+
 def test_nothing_is_in_effect_where_nothing_was_applied() -> None:
     done = examples.outcome(plan([examples.GLOBAL]))
     said = outcome_comment(done, reviewed=None, marker="outcome", source_url=None, in_effect_s=4.21)

@@ -103,8 +103,12 @@ def test_a_failure_says_why_for_which_commit_and_where_the_log_is() -> None:
 
 
 def test_every_problem_of_a_failure_is_listed() -> None:
-    issue = failure_issue(InvalidInput(examples.PROBLEMS, "3 problems"), revision=None, run_url=None)
-    assert Seen(issue.body).tags.count("li") == 3
+    error = InvalidInput(examples.PROBLEMS)
+    issue = failure_issue(error, revision=None, run_url=None, source_url=examples.SOURCE)
+    assert issue.title == "reconcile failed: 3 problems in what was written"
+    seen = Seen(issue.body)
+    assert seen.tags.count("li") == 3
+    assert seen.hrefs[0] == f"{examples.SOURCE}/state/tenant.yaml#L1"
 
 
 def test_an_error_without_a_message_still_has_a_title() -> None:
