@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from reconciler.drill.redis_server import RedisServer, running_redis
 from reconciler.embedded import EmbeddedPostgres
 from tests.support.gitrepo import GitRepo
 from tests.support.postgres import Database, Server
 from tests.support.project import ACME, Project
-from tests.support.redis_server import RedisServer, running_redis
 
 MANY = 10_000
 JOB = "      - when: false\n        bullmq:\n"

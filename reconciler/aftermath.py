@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from msgspec.structs import replace
 
-from reconciler.connection import DatabaseConnection
+from reconciler.connection import DatabaseConnection, is_rehearsing
 from reconciler.decide import Decision
 from reconciler.effects.backlog import count_of_run
 from reconciler.effects.delivery import Delivered, Pass, deliver
@@ -68,6 +68,8 @@ def _story(run: RunRecord, database: str) -> RunStory:
 
 def deliver_effects(connection: DatabaseConnection, policy: Policy, outcome: Outcome) -> Outcome:
     """The Outcome with what was delivered, and with a notice of what was not. Raises nothing: the run is committed."""
+    if connection.is_rehearsal:
+        return _with_notice(outcome, "this is a rehearsal: no effect is delivered")
     delivered = None
     try:
         delivered = deliver(connection, policy.delivery, Pass(run=outcome.run_id, at_most_s=_AT_MOST_S))
@@ -115,6 +117,8 @@ def telling_of_failure(project: Project, actor: str, run_url: str | None) -> Ite
 
 def _tell_of_failure(project: Project, actor: str, run_url: str | None, error: ReconcileError) -> None:
     """At once, as a run that failed can write nothing to the outbox. One attempt; its outcome is nobody's concern."""
+    if is_rehearsing():
+        return
     policy, revision = project.definitions.policy, project.revision
     story = RunStory(
         run=None,

@@ -18,7 +18,8 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -30,7 +31,7 @@ from reconciler.connect_failure import Failure, explain, no_answer, not_resolved
 from reconciler.database_address import DatabaseAddress, Host
 from reconciler.errors import Unreachable
 
-__all__ = ["DatabaseConnection", "NotConnected", "connect", "open_database"]
+__all__ = ["DatabaseConnection", "NotConnected", "connect", "is_rehearsing", "only_connection", "open_database"]
 
 T = TypeVar("T")
 
@@ -61,6 +62,8 @@ class DatabaseConnection(psycopg.Connection[TupleRow]):
     notes: tuple[str, ...] = ()
     statement_timeout_ms: int = 0
     is_replica: bool = False
+    is_rehearsal: bool = False
+    """Whether everything is inside one transaction that will be rolled back (see `rehearsal`)."""
 
     @property
     def search_path(self) -> tuple[str, ...]:
@@ -102,6 +105,27 @@ class NotConnected(Unreachable):
     def clause(self) -> str:
         """Which address, from which variable, and why not."""
         return f"{self.address.safe} ({self.address.variable}): {self.failure.reason}"
+
+
+_rehearsed: list[DatabaseConnection] = []
+
+
+@contextmanager
+def only_connection(connection: DatabaseConnection) -> Iterator[None]:
+    """Whoever asks for a connection within the block, in whichever thread, is given this one.
+
+    It stands at the one place where connections are made, so that nothing can be written past a rehearsal.
+    """
+    _rehearsed.append(connection)
+    try:
+        yield
+    finally:
+        _rehearsed.remove(connection)
+
+
+def is_rehearsing() -> bool:
+    """Whether a block of `only_connection` is on: what is done is rolled back, and nobody is to be told of it."""
+    return bool(_rehearsed)
 
 
 def open_database(
@@ -160,7 +184,10 @@ def connect(
     """Try the hosts of one address, and all that their names resolve to, in `connect_timeout_s` seconds altogether.
 
     Raises NotConnected. The time is shared out, so that a host that is silent leaves some to those after it.
+    While something is rehearsed, the rehearsal's connection is the only one there is.
     """
+    if _rehearsed:
+        return _rehearsed[-1]
     limit = min(connect_timeout_s, address.connect_timeout_s or connect_timeout_s)
     deadline = time.monotonic() + limit
     hosts: list[Host | None] = list(address.hosts) or [None]

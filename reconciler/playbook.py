@@ -105,11 +105,59 @@ class Contact(_Strict, frozen=True, kw_only=True):
     how: Text
 
 
+class Jobs(_Strict, frozen=True, kw_only=True, rename={"for_": "for"}):
+    """So many jobs that have waited in a BullMQ queue `for` so long, or failed in it so long ago."""
+
+    queue: Text
+    waiting: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    failed: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    for_: Duration = "1m"
+
+
+class Answer(_Strict, frozen=True, kw_only=True):
+    """What the server answers that a check of type `http` asks; until something else is said, what passes."""
+
+    check: str
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)]
+
+
+Server = Literal["database", "redis"]
+
+
+class Happening(_Strict, frozen=True, kw_only=True):
+    """One thing that a drill makes happen. Each has one property.
+
+    `sql` is one statement that writes, with `{subject}` for the subject's key; `drain` empties a queue; `stop` and
+    `start` do that to a server, for real.
+    """
+
+    sql: Text | None = None
+    jobs: Jobs | None = None
+    drain: Text | None = None
+    answer: Answer | None = None
+    stop: Server | None = None
+    start: Server | None = None
+
+
+class Drill(_Strict, frozen=True, kw_only=True):
+    """How `reconcile drill` makes the incident happen, and end.
+
+    `subject` is the key of the row that it is about, in the drill's own database. `sees` are the symptoms that triage
+    must see once `happens` has happened, and no more once `recovers` has.
+    """
+
+    happens: Annotated[list[Happening], msgspec.Meta(min_length=1)]
+    sees: Annotated[list[Word], msgspec.Meta(min_length=1)]
+    recovers: Annotated[list[Happening], msgspec.Meta(min_length=1)]
+    subject: Text | None = None
+
+
 class Playbook(_Strict, frozen=True, kw_only=True):
     """An incident: how it is seen, what stops it, how things go back, and what is watched afterwards.
 
     `incident` is its number, for people. `subject` is the table whose row the incident is about; without it, the
     assignments name their rows. `look` is what a person sees who has no triage; `warnings` are what must not be done.
+    `drill` rehearses all of it.
     """
 
     title: Text
@@ -123,3 +171,4 @@ class Playbook(_Strict, frozen=True, kw_only=True):
     restore: Recovery
     monitor: Monitor
     contacts: list[Contact] = []
+    drill: Drill | None = None

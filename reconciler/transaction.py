@@ -65,6 +65,13 @@ def _transaction(
     """BEGIN before, ROLLBACK after where the block has not ended the transaction itself."""
     if statement_timeout_ms is None:
         statement_timeout_ms = connection.statement_timeout_ms
+    if connection.is_rehearsal:
+        from reconciler.rehearsal import RehearsalConnection  # here, because no apply has a use for it
+
+        assert isinstance(connection, RehearsalConnection)
+        with connection.rehearsed(mode, _settings(connection, lock_timeout_ms, statement_timeout_ms), doing):
+            yield
+        return
     default, connection.statement_timeout_ms = connection.statement_timeout_ms, statement_timeout_ms
     try:
         connection.execute(_begin(connection, mode, lock_timeout_ms, statement_timeout_ms).encode())
@@ -78,6 +85,11 @@ def _transaction(
 
 
 def _begin(connection: DatabaseConnection, mode: str, lock_timeout_ms: int, statement_timeout_ms: int) -> str:
+    settings = _settings(connection, lock_timeout_ms, statement_timeout_ms)
+    return "; ".join([f"BEGIN {mode}", *(f"SET LOCAL {setting}" for setting in settings)])
+
+
+def _settings(connection: DatabaseConnection, lock_timeout_ms: int, statement_timeout_ms: int) -> list[str]:
     settings = [
         f"statement_timeout = {int(statement_timeout_ms)}",
         f"lock_timeout = {int(lock_timeout_ms)}",
@@ -88,10 +100,12 @@ def _begin(connection: DatabaseConnection, mode: str, lock_timeout_ms: int, stat
     if connection.search_path:
         path = ", ".join('"' + name.replace('"', '""') + '"' for name in connection.search_path)
         settings.append(f"search_path = {path}")
-    return "; ".join([f"BEGIN {mode}", *(f"SET LOCAL {setting}" for setting in settings)])
+    return settings
 
 
 def _commit(connection: DatabaseConnection, doing: str) -> None:
+    if connection.is_rehearsal:
+        return
     unknown = OutcomeUnknown(f"the connection to the database was lost while committing ({doing})")
     try:
         status = connection.execute("COMMIT").statusmessage

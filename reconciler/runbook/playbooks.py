@@ -18,6 +18,7 @@ from reconciler.errors import InvalidInput, Problem, nearest
 from reconciler.fields import Field, NotAValue
 from reconciler.nodes import Document
 from reconciler.playbook import BEFORE, SUBJECT, Assignment, Playbook, Symptom
+from reconciler.runbook.drill_part import drill_problems
 from reconciler.runbook.strict import Path, node_at, read_strictly
 from reconciler.schema import Definitions, Places, read_definitions
 from reconciler.sources import SourceFile, files_in_work_tree
@@ -145,6 +146,7 @@ class _Checker:
         yield from self._assignments(playbook.restore.set, ("restore", "set"), restores=True)
         yield from self._way_back()
         yield from self._steps()
+        yield from drill_problems(playbook, self._definitions)
         for index, check in enumerate(playbook.restore.checks):
             yield from self._known_check(check, ("restore", "checks", index))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from types import UnionType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -79,6 +80,7 @@ def _problems(data: Any, kind: Any, path: Path) -> _Found:
     if get_origin(kind) is Annotated:
         kind, *rest = get_args(kind)
         meta = tuple(rest)
+    kind = _without_none(kind, data)
     inner = _struct_in(kind)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         yield from _struct_problems(data, kind, path)
@@ -93,6 +95,13 @@ def _problems(data: Any, kind: Any, path: Path) -> _Found:
         elif isinstance(data, dict) and container != list[Any]:
             for name, item in data.items():
                 yield from _struct_problems(item, inner, (*path, name))
+
+
+def _without_none(kind: Any, data: Any) -> Any:
+    """The struct class of `Struct | None`, where something stands; any other type as it is."""
+    left = [one for one in get_args(kind) if one is not type(None)] if isinstance(kind, UnionType) else []
+    is_struct = len(left) == 1 and isinstance(left[0], type) and issubclass(left[0], msgspec.Struct)
+    return left[0] if is_struct and data is not None else kind
 
 
 def _struct_in(kind: Any) -> type[msgspec.Struct] | None:

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from reconciler.drill.redis_server import RedisServer, running_redis
 from tests.support import cli
 from tests.support.project import ACME, BOB, Project
 from tests.support.proxy import FaultyLine
-from tests.support.redis_server import RedisServer, running_redis
 from tests.support.refusals import assert_clean
 from tests.support.waiting import wait_until
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from reconciler.connection import DatabaseConnection
+from reconciler.drill.redis_server import RedisServer, running_redis
 from reconciler.effects.delivery import Pass
 from tests.support.gitrepo import GitRepo
 from tests.support.node import bullmq_folder, tell_queue, worker
 from tests.support.postgres import Database
 from tests.support.project import ACME, BOB, Project
-from tests.support.redis_server import RedisServer, running_redis
 from tests.support.shops import Shops, connected, effects_of
 from tests.support.waiting import wait_until
 

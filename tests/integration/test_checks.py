@@ -13,12 +13,12 @@ import pytest
 from reconciler.checks import make_elsewhere, make_on_database, run_checks
 from reconciler.connection import DatabaseConnection, open_database
 from reconciler.database_url import parse_database_url
+from reconciler.drill.redis_server import RedisServer, free_port, running_redis
 from reconciler.guards import CheckResult
 from reconciler.policy import BullmqCheck, Check, HttpCheck, PostgresCheck, RedisCheck, SqlCheck
 from tests.support.http_server import WebServer, serving
 from tests.support.postgres import Database
 from tests.support.proxy import FaultyLine
-from tests.support.redis_server import RedisServer, free_port, running_redis
 
 PASSWORD = "s3cret/#@word"
 SECRETS = (PASSWORD, "s3cret", "%2F%23%40word", "word@")

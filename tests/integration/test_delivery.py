@@ -16,6 +16,7 @@ import pytest
 
 from reconciler.check_redis import check_bullmq, check_redis
 from reconciler.connection import DatabaseConnection
+from reconciler.drill.redis_server import RedisServer, free_port, running_redis
 from reconciler.effects.delivery import Pass, deliver_all
 from reconciler.effects.delivery_policy import DeliveryPolicy
 from reconciler.effects.redis_client import read_address
@@ -23,7 +24,6 @@ from reconciler.errors import UsageProblem
 from reconciler.policy import BullmqCheck, RedisCheck
 from tests.support.pgbouncer import needs_pgbouncer, running_pooler
 from tests.support.postgres import Database
-from tests.support.redis_server import RedisServer, free_port, running_redis
 from tests.support.shops import Shops, connected, effects_of
 from tests.support.tls import listening_with_tls
 from tests.support.waiting import wait_until

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from reconciler.connection import DatabaseConnection
+from reconciler.drill.redis_server import RedisServer, running_redis
 from reconciler.effects.delivery import Pass
 from reconciler.errors import ReconcileError
 from reconciler.outcome import Outcome
 from tests.support.postgres import Database
 from tests.support.proxy import FaultyLine
-from tests.support.redis_server import RedisServer, running_redis
 from tests.support.shops import Shops, connected, effects_of
 
 EFFECTS = effects_of(

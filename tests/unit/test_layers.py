@@ -121,7 +121,8 @@ def test_no_import_hides_from_the_order_behind_type_checking() -> None:
 
 def test_the_program_imports_neither_its_tests_nor_what_is_not_installed_with_it() -> None:
     project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["embedded"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["embedded"], *extras["drill"]]
     names = {re.split(r"[\[<>=!~ ]", one)[0].lower().replace("-", "_") for one in wanted}
     provided = (names - {"pyyaml"}) | {"yaml", "reconciler"} | sys.stdlib_module_names
     foreign = {
