@@ -143,13 +143,15 @@ class Drill(_Strict, frozen=True, kw_only=True):
     """How `reconcile drill` makes the incident happen, and end.
 
     `subject` is the key of the row that it is about, in the drill's own database. `sees` are the symptoms that triage
-    must see once `happens` has happened, and no more once `recovers` has.
+    must see once `happens` has happened, and no more once `recovers` has. `holds` are the guards that must hold a
+    restore that comes before; without one, its steps must, which nobody has confirmed.
     """
 
     happens: Annotated[list[Happening], msgspec.Meta(min_length=1)]
     sees: Annotated[list[Word], msgspec.Meta(min_length=1)]
     recovers: Annotated[list[Happening], msgspec.Meta(min_length=1)]
     subject: Text | None = None
+    holds: list[Literal["after", "requires"]] = []
 
 
 class Playbook(_Strict, frozen=True, kw_only=True):

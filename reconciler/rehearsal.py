@@ -81,9 +81,9 @@ def rehearse(connection: DatabaseConnection) -> Iterator[RehearsalConnection]:
 
     The connection is closed at the end, which would roll back as well.
     """
-    connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
     rehearsal = RehearsalConnection(connection)
     try:
+        rehearsal.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
         with only_connection(rehearsal):
             yield rehearsal
     finally:

@@ -169,21 +169,24 @@ class _Story:
         return "; ".join(filter(None, (rows, entries, effects)))
 
     def early_restore(self) -> str:
-        """Refused while its steps are not confirmed; then, where the fields have guards, held by them."""
+        """Refused while its steps are not confirmed; then, where the drill names guards, held by them."""
         said = self._refused_unconfirmed()
-        guards = [self.definitions.tables[table].fields[field].restore for table, _, field in self.killed]
-        if not any(guards):
+        if not self.drill.holds:
             if not said:
-                raise _NotShown("nothing holds it: its fields have no guard, and its restore no step to confirm")
+                raise Missed("nothing holds it: the drill names no guard, and the restore has no step to confirm")
             return said
         self._propose_restore()
         held = self._held(self._apply())
-        if not held:
-            if self.ground.is_staging and not any(guard and guard.after for guard in guards):
-                raise _NotShown("the checks that would hold it pass here")
-            raise Missed("no guard holds the restore")
+        opened = {field: value for field, value in self._restored().items() if field not in held}
+        self.opened_early = set(opened)
+        check_values(self.ground, self.definitions, opened)
+        count_audit_entries(self.ground, self.definitions, last_run(self.ground), opened)
+        missing = sorted(set(self.drill.holds) - {hold["guard"] for hold in held.values()})
+        if self.ground.is_staging and missing == ["requires"]:
+            raise _NotShown("the checks that would hold it pass here")
+        if missing:
+            raise Missed(f"it is not held by {', '.join(missing)}")
         check_values(self.ground, self.definitions, {field: self.killed[field] for field in held})
-        self.opened_early = set(self.killed) - set(held)
         untils = [datetime.fromisoformat(hold["until"]) for hold in held.values() if hold["until"]]
         self.later = max(untils, default=None)
         reasons = [f"{field[2]} held: {one['explanation']}" for field, one in held.items()]
@@ -213,9 +216,11 @@ class _Story:
         expected = self._restored()
         rows = check_values(self.ground, self.definitions, expected)
         late = {field: value for field, value in expected.items() if field not in self.opened_early}
-        entries = count_audit_entries(self.ground, self.definitions, last_run(self.ground), late)
+        run = last_run(self.ground)
+        entries = count_audit_entries(self.ground, self.definitions, run, late) if late else ""
+        effects = follow_effects(self.ground, self.definitions, run, late)
         after = f"at {format_timestamp(moved)} (the clock was moved)" if moved else ""
-        return "; ".join(filter(None, (rows, entries, after)))
+        return "; ".join(filter(None, (rows, entries, effects, after)))
 
     # their parts -----------------------------------------------------------------------------------------------------
 
