@@ -25,7 +25,7 @@ from reconciler.runbook.playbooks import Runbook, load_runbook
 
 
 @click.command("drill")
-@click.argument("playbooks", nargs=-1, metavar="[PLAYBOOK]...")
+@click.argument("playbooks", nargs=-1, metavar="PLAYBOOK...")
 @project_options
 @click.option(
     "--staging",
