@@ -19,6 +19,7 @@ from reconciler.errors import Failed, NotAsExpected, Refused, UsageProblem, near
 from reconciler.fit import problems_of_reading, relation_of, relations_of
 from reconciler.live_rows import LiveRow, LiveRows
 from reconciler.model import Location, Row
+from reconciler.nodes import Node
 from reconciler.plan import Notice, Scope
 from reconciler.project import Progress, Project, silent
 from reconciler.schema import Definitions, Table
@@ -141,7 +142,7 @@ def _one_file(table: Table, rows: Iterator[LiveRow]) -> list[StateFile]:
     text = StateText(schema_of(table.name, path))
     keys, fields = [], 0
     for row in rows:
-        text.add(row.key, row.expect, row.values)
+        text.add(row.key, row.expect, _in_order(table, row))
         keys.append(row.key)
         fields += len(row.values)
     return [_file(table, path, text.finish(), keys, fields)] if keys else []
@@ -152,13 +153,18 @@ def _file_per_row(table: Table, rows: Iterator[LiveRow], held: Mapping[str, set[
     written: list[tuple[LiveRow, str]] = []
     for row in rows:
         text = StateText(schema)
-        text.add(row.key, row.expect, row.values)
+        text.add(row.key, row.expect, _in_order(table, row))
         written.append((row, text.finish()))
     paths = file_names(table.name, [(row.key, row.label) for row, _ in written], held)
     return [
         _file(table, path, finished, [row.key], len(row.values))
         for path, (row, finished) in zip(paths, written, strict=True)
     ]
+
+
+def _in_order(table: Table, row: LiveRow) -> dict[str, Node]:
+    """The row's values in the order of the schema's file, which is that of `reconcile fmt`."""
+    return {name: row.values[name] for name in table.definition.fields if name in row.values}
 
 
 def _file(table: Table, path: str, text: str, keys: list[str], fields: int) -> StateFile:

@@ -17,7 +17,7 @@ from reconciler.schema import Definitions, read_definitions
 FOLDER = Path(__file__).parents[1] / "corpus"
 CORPUS = {path.stem: path.read_bytes() for path in sorted(FOLDER.glob("*.yaml"))}
 
-_SHOPS = b"""
+TABLE_FILE = b"""
 table: shops
 key: code
 label: title
@@ -31,7 +31,7 @@ fields:
   extra: {type: json}
   since: {type: timestamp}
 """
-_POLICY = b"""
+POLICY_FILE = b"""
 audit:
   table: entries
   columns: {id: $uuid, shop: $tenant, event: $event, metadata: $metadata}
@@ -44,7 +44,7 @@ invariants:
 def definitions() -> Definitions:
     """The schema of `shops`, as if it stood in `schemas/`."""
     problems: list[Problem] = []
-    files = {"schemas/shops.yaml": _SHOPS, "schemas/policy.yaml": _POLICY}
+    files = {"schemas/shops.yaml": TABLE_FILE, "schemas/policy.yaml": POLICY_FILE}
     documents = [read_document(path, data, problems) for path, data in files.items()]
     found = read_definitions([document for document in documents if document is not None], problems)
     assert found is not None, problems
