@@ -29,6 +29,7 @@ from reconciler.plan_json import plan_json_schema
 from reconciler.playbook import BEFORE, Playbook
 from reconciler.policy import AUDIT_WORDS, Policy
 from reconciler.schema import Definitions, Table, TableDefinition
+from reconciler.verify.declared import PROOF_KINDS
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -161,6 +162,7 @@ def _of_table_files() -> dict[str, Any]:
         "additionalProperties": field,
     }
     definitions["Effect"]["oneOf"] = [{"required": [kind]} for kind in KINDS]
+    definitions["Proof"]["oneOf"] = [{"required": [kind]} for kind in PROOF_KINDS]
     return {"$schema": _DRAFT, **table, "$defs": definitions}
 
 

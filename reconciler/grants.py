@@ -20,6 +20,8 @@ _LEDGER = {
     "mark": "INSERT, UPDATE",
     "freeze": "INSERT, UPDATE",
     "outbox": "INSERT, UPDATE",
+    "proof": "INSERT",
+    "unseen": "INSERT",
 }
 """What an apply does to the ledger's tables: runs and changes are only added, and `meta` is for `reconcile init`."""
 

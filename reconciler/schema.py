@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -90,10 +91,10 @@ class Places:
 class Table:
     """A table as its schema file defines it: the definition, its typed fields in order of name, and their places.
 
-    `effects` has only the fields that have some.
+    `effects` and `proofs` have only the fields that have some; the proofs of its effects are among a field's.
     """
 
-    __slots__ = ("definition", "effects", "fields", "name", "places", "secret")
+    __slots__ = ("definition", "effects", "fields", "name", "places", "proofs", "secret")
 
     def __init__(
         self,
@@ -101,11 +102,13 @@ class Table:
         fields: Mapping[str, Field],
         places: Places,
         effects: Mapping[str, tuple[CompiledEffect, ...]],
+        proofs: Mapping[str, tuple[Any, ...]],
     ) -> None:
         self.name = definition.table
         self.definition = definition
         self.fields: dict[str, Field] = dict(sorted(fields.items()))
         self.effects = effects
+        self.proofs = proofs
         self.secret = frozenset(definition.secret)
         self.places = places
 
@@ -210,7 +213,8 @@ def _read_table(document: Document, places: Places, problems: list[Problem]) -> 
             fields[name] = field
     problems.extend(_contradictions(definition, places))
     effects = _effects(definition, fields, places, problems)
-    return Table(definition, fields, places, effects) if len(problems) == before else None
+    proofs = _proofs(fields, places, problems)
+    return Table(definition, fields, places, effects, proofs) if len(problems) == before else None
 
 
 def _effects(
@@ -230,6 +234,23 @@ def _effects(
         if compiled:
             effects[name] = compiled
     return effects
+
+
+def _proofs(
+    fields: Mapping[str, Field], places: Places, problems: list[Problem]
+) -> dict[str, tuple[Any, ...]]:
+    """The `CompiledProof`s of every field that has some. Only a schema with a proof imports what reads one."""
+    proofs = {}
+    for name, field in fields.items():
+        if not field.verify and not any(effect.verify for effect in field.effects):
+            continue
+        from reconciler.verify.compiled import compile_proofs
+
+        compiled, wrong = compile_proofs(field, partial(places.node, "fields", name))
+        problems.extend(Problem(message, places.of("fields", name, *path), hint) for path, message, hint in wrong)
+        if compiled:
+            proofs[name] = compiled
+    return proofs
 
 
 def _read_field(name: str, body: Any, places: Places, problems: list[Problem]) -> Field | None:
@@ -257,7 +278,7 @@ def _read_field(name: str, body: Any, places: Places, problems: list[Problem]) -
     return None if wrong else field
 
 
-_OF_A_FIELD = {"drift", "effects", "kill", "masked_by", "restore", "title"}
+_OF_A_FIELD = {"drift", "effects", "kill", "masked_by", "restore", "title", "verify"}
 """What the items of an array cannot say: only the array as a whole is a field."""
 
 
