@@ -47,6 +47,16 @@ def editor_schemas(definitions: Definitions) -> dict[str, str]:
     return {name: json.dumps(document, indent=2, ensure_ascii=False) + "\n" for name, document in documents.items()}
 
 
+def editor_settings(definitions: Definitions) -> str:
+    """.vscode/settings.json: which of these schemas counts for which path, for files without a line that names it."""
+    paths = {f"{name}.state": [f"state/{name}.yaml", f"state/{name}/**/*.yaml"] for name in definitions.tables}
+    paths["table"] = [f"schemas/{name}.yaml" for name in definitions.tables]
+    paths |= {"policy": ["schemas/policy.yaml"], "playbook": ["schemas/playbooks/**/*.yaml"]}
+    matched = {f"./schemas/json/{name}.schema.json": patterns for name, patterns in paths.items()}
+    settings = {"yaml.schemas": matched, "[yaml]": {"editor.tabSize": 2, "editor.insertSpaces": True}}
+    return json.dumps(settings, indent=2) + "\n"
+
+
 def state_schema(table: Table) -> dict[str, Any]:
     """What a file below state/ may hold for this table."""
     long_forms = {name: _long_form(value_schema(field)) for name, field in table.fields.items()}

@@ -19,7 +19,7 @@ from reconciler.catalog import Catalog, Relation, RelationName, read_catalog
 from reconciler.committing import commit_files, need_identity
 from reconciler.connection import DatabaseConnection
 from reconciler.documents import read_document
-from reconciler.editor_schema import editor_schemas
+from reconciler.editor_schema import editor_schemas, editor_settings
 from reconciler.errors import (
     InvalidInput,
     NotAsExpected,
@@ -167,6 +167,8 @@ def _planned(
     rest = {
         "README.md": _data("README.md").replace("@@TABLES@@", names),
         ".gitignore": _data("gitignore"),
+        ".pre-commit-config.yaml": _data("pre-commit-config.yaml"),
+        ".vscode/settings.json": editor_settings(definitions),
         "requirements.txt": _requirements(install),
         ".github/CODEOWNERS": _code_owners(owners),
         ".github/workflows/plan.yml": _data("plan.yml"),
