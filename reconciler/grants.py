@@ -20,7 +20,7 @@ _LEDGER = {
     "mark": "INSERT, UPDATE",
     "freeze": "INSERT, UPDATE",
     "outbox": "INSERT, UPDATE",
-    "proof": "INSERT",
+    "proof": "INSERT, UPDATE",
     "unseen": "INSERT",
 }
 """What an apply does to the ledger's tables: runs and changes are only added, and `meta` is for `reconcile init`."""

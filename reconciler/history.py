@@ -287,7 +287,7 @@ def _verdict(row: Mapping[str, Any]) -> Verdict:
         target=row["target"],
         changes=row["changes"],
         asked=row["asked"],
-        seen=row["seen"],
+        seen=row["seen"] or 0,
         after_s=None if row["after_ms"] is None else row["after_ms"] / 1000,
-        waited_s=row["waited_ms"] / 1000,
+        waited_s=None if row["waited_ms"] is None else row["waited_ms"] / 1000,
     )

@@ -145,7 +145,8 @@ CREATE INDEX outbox_run ON reconciler.outbox (run_id);
 CREATE INDEX outbox_told ON reconciler.outbox (key, endpoint, field, at) WHERE table_name = '';
 
 -- Whether a run's changes were seen in effect: what was found of each proof that they called for, written after the
--- commit. Times are from the commit; `after_ms` is null where nothing was seen.
+-- commit, in two steps: that it is asked, and what came of it (null until then). Times are from the commit; `after_ms`
+-- is null where nothing was seen.
 CREATE TABLE reconciler.proof (
     run_id     uuid NOT NULL REFERENCES reconciler.run (id),
     ordinal    integer NOT NULL,
@@ -156,11 +157,12 @@ CREATE TABLE reconciler.proof (
     target     text NOT NULL,
     changes    integer NOT NULL,
     asked      integer NOT NULL,
-    seen       integer NOT NULL,
+    seen       integer,
     after_ms   integer,
-    waited_ms  integer NOT NULL,
+    waited_ms  integer,
     PRIMARY KEY (run_id, ordinal)
 );
+CREATE INDEX proof_open ON reconciler.proof (run_id) WHERE waited_ms IS NULL;
 
 -- The changes that were not, and what was seen instead.
 CREATE TABLE reconciler.unseen (

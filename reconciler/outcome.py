@@ -53,7 +53,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What was found of one proof of a run. Times are in seconds, from the commit.
 
     `changes` called for it, `asked` of them were asked (a sample, where it is less), `seen` were in effect. `after_s`
-    is when the last of these was first seen, `waited_s` when there was no more asking. `unseen` are the others.
+    is when the last of these was first seen, `waited_s` when there was no more asking; None: the run has not said yet,
+    or was ended before it could. `unseen` are the others.
     """
 
     table: str
@@ -64,7 +65,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     asked: int
     seen: int
     after_s: float | None
-    waited_s: float
+    waited_s: float | None
     unseen: tuple[Unseen, ...] = ()
 
     @property

@@ -7,7 +7,7 @@ Nothing here changes what the run has done, and nothing is raised: what was not 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -21,7 +21,7 @@ from reconciler.ledger import RunRecord
 from reconciler.model import Change, Missing
 from reconciler.outcome import Outcome, Proving
 from reconciler.plan import Notice
-from reconciler.proving.records import jobs_of_run, record_verdicts
+from reconciler.proving.records import jobs_of_run, record_asked, record_verdicts
 from reconciler.proving.sight import Asker, Job, Target
 from reconciler.proving.watching import Question, watch
 from reconciler.schema import Definitions, Table
@@ -49,19 +49,29 @@ def prove(
         return _with_notice(outcome, "whether it is in effect was not looked at, as you said")
     try:
         lanes = _lanes(connection, definitions, decision, run, asked)
+        questions = [question for lane in lanes for question in lane]
+        trouble = _recorded(connection, lambda: record_asked(connection, run.id, questions))
         watched = watch(lanes, committed, proving.at_most_s, proving.watching)
         outcome = replace(outcome, verdicts=watched.verdicts)
         if watched.interrupted:
             outcome = _with_notice(outcome, "interrupted while waiting for it to be in effect: the run is committed")
-        with begin_read_write(connection, doing="recording what is in effect"):
-            record_verdicts(connection, run.id, watched.verdicts)
+        trouble = trouble or _recorded(connection, lambda: record_verdicts(connection, run.id, watched.verdicts))
     except KeyboardInterrupt:
         return _with_notice(outcome, "interrupted: whether it is in effect is not recorded; the run is committed")
-    except ReconcileError as error:
-        return _with_notice(outcome, f"whether it is in effect is not recorded ({str(error).splitlines()[0]})")
     except Exception as error:  # a bug must not make a committed run look as if it had failed
-        return _with_notice(outcome, f"whether it is in effect could not be looked at ({type(error).__name__})")
-    return outcome
+        why = str(error).splitlines()[0] if isinstance(error, ReconcileError) else type(error).__name__
+        return _with_notice(outcome, f"whether it is in effect could not be looked at ({why})")
+    return _with_notice(outcome, f"whether it is in effect is not recorded ({trouble})") if trouble else outcome
+
+
+def _recorded(connection: DatabaseConnection, record: Callable[[], None]) -> str | None:
+    """Record it in a short transaction; why it could not be. It is looked at all the same."""
+    try:
+        with begin_read_write(connection, doing="recording what is in effect"):
+            record()
+    except ReconcileError as error:
+        return str(error).splitlines()[0]
+    return None
 
 
 def _with_notice(outcome: Outcome, text: str) -> Outcome:

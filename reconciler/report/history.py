@@ -137,6 +137,9 @@ def _in_effect(proofs: Sequence[Verdict]) -> Iterator[Piece]:
     if in_effect(proofs):
         yield Piece(f"in effect after {seconds(max(proof.after_s or 0.0 for proof in proofs))}")
         return
+    if any(proof.waited_s is None for proof in proofs):
+        yield Piece("whether it is in effect is not known: the run has not said, or was ended before it could", "held")
+        return
     unseen, asked = sum(proof.asked - proof.seen for proof in proofs), sum(proof.asked for proof in proofs)
     yield Piece(f"NOT IN EFFECT: {unseen:,} of {asked:,} not seen", "kill")
 

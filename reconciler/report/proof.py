@@ -45,7 +45,9 @@ class UnseenDocument(msgspec.Struct, frozen=True):
 
 
 class VerdictDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found of one proof. Times are in seconds from the commit; `after_s` is null where nothing was seen."""
+    """What was found of one proof. Times are in seconds from the commit; `after_s` is null where nothing was seen,
+    `waited_s` where the run has not said, or was ended before it could.
+    """
 
     table: str
     field: str
@@ -56,7 +58,7 @@ class VerdictDocument(msgspec.Struct, frozen=True, kw_only=True):
     seen: int
     in_effect: bool
     after_s: float | None
-    waited_s: float
+    waited_s: float | None
     unseen: tuple[UnseenDocument, ...]
 
 
@@ -73,7 +75,7 @@ def verdict_documents(verdicts: Sequence[Verdict]) -> tuple[VerdictDocument, ...
             seen=verdict.seen,
             in_effect=verdict.in_effect,
             after_s=None if verdict.after_s is None else round(verdict.after_s, 3),
-            waited_s=round(verdict.waited_s, 3),
+            waited_s=None if verdict.waited_s is None else round(verdict.waited_s, 3),
             unseen=tuple(UnseenDocument(each.key, each.label, each.said) for each in verdict.unseen),
         )
         for verdict in verdicts
@@ -81,8 +83,10 @@ def verdict_documents(verdicts: Sequence[Verdict]) -> tuple[VerdictDocument, ...
 
 
 def in_effect(verdicts: Sequence[Verdict]) -> bool | None:
-    """Whether all that was asked was seen; None where nothing was asked."""
-    return all(verdict.in_effect for verdict in verdicts) if verdicts else None
+    """Whether all that was asked was seen; None where nothing was asked, or the run has not said."""
+    if not verdicts or any(verdict.waited_s is None for verdict in verdicts):
+        return None
+    return all(verdict.in_effect for verdict in verdicts)
 
 
 def headline(verdicts: Sequence[Verdict]) -> str:
@@ -91,7 +95,7 @@ def headline(verdicts: Sequence[Verdict]) -> str:
         after_s = max(verdict.after_s or 0.0 for verdict in verdicts)
         return f"In effect after {seconds(after_s)}: seen by {seen_how(verdicts)}."
     unseen = [verdict for verdict in verdicts if not verdict.in_effect]
-    waited_s = max(verdict.waited_s for verdict in unseen)
+    waited_s = max(verdict.waited_s or 0.0 for verdict in unseen)
     number, asked = sum(v.asked - v.seen for v in verdicts), sum(v.asked for v in verdicts)
     return f"NOT IN EFFECT after {seconds(waited_s)}: {number:,} of {asked:,} not seen (by {seen_how(unseen)})."
 
@@ -141,7 +145,7 @@ class NotSeenDocument(msgspec.Struct, frozen=True):
     said: str
     run: str
     at: str
-    waited_s: float
+    waited_s: float | None
 
 
 def not_seen_document(each: NotSeen) -> NotSeenDocument:
@@ -157,7 +161,7 @@ def not_seen_document(each: NotSeen) -> NotSeenDocument:
         each.said,
         each.run,
         format_timestamp(each.at),
-        each.waited_ms / 1000,
+        None if each.waited_ms is None else each.waited_ms / 1000,
     )
 
 
@@ -170,7 +174,8 @@ def not_seen_sentence(each: NotSeen, now: datetime) -> str:
     said = unseen_sentence(verdict, Unseen(each.key, each.label, each.said))
     more = f" and {words.plural(each.number - 1, 'more row')}" if each.number > 1 else ""
     ago = words.ago(format_timestamp(each.at), now)
-    return f"{said}{more}; {seconds(each.waited_ms / 1000)} after run {each.run[:8]}, {ago}"
+    waited = "of" if each.waited_ms is None else f"{seconds(each.waited_ms / 1000)} after"
+    return f"{said}{more}; {waited} run {each.run[:8]}, {ago}"
 
 
 def seconds(time_s: float) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.project import ACME, Project
 from tests.support.shop_window import Window, shop_window
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -58,6 +60,33 @@ def test_what_is_not_in_effect_is_said_everywhere_and_fails_nothing(proven: Proj
     assert "⚠️ Not in effect: " in proven.succeed("status", "--output", "markdown").out
     [group] = json.loads(proven.succeed("status", "--output", "json").out)["not_seen"]
     assert (group["key"], group["number"], group["kind"]) == (ACME, 1, "http")
+
+
+def test_a_run_that_is_killed_while_it_waits_leaves_the_question(proven: Project, window: Window) -> None:
+    proven.edit_schema("tenants", "within: 1s", "within: 1h")
+    proven.commit("Wait for an hour")
+    with proven.start("--yes", environment=environment(window)) as run:
+        wait_until(lambda: window.paths)
+        run.kill()
+        run.communicate()
+    status = " ".join(proven.succeed("status").out.split())
+    assert "isAiEnabled: its run has not said yet whether it is seen, or was ended before it could; of run" in status
+    assert "whether it is in effect is not known" in " ".join(proven.succeed("history").out.split())
+    [change] = json.loads(proven.succeed("history", "--output", "json").out)["changes"]
+    assert (change["run"]["in_effect"], change["run"]["proofs"][0]["waited_s"]) == (None, None)
+
+
+def test_ctrl_c_ends_the_waiting_and_nothing_else(proven: Project, window: Window) -> None:
+    proven.edit_schema("tenants", "within: 1s", "within: 1h")
+    proven.commit("Wait for an hour")
+    with proven.start("--yes", environment=environment(window)) as run:
+        wait_until(lambda: window.paths)
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate()
+    assert run.returncode == 0, err
+    assert "interrupted while waiting for it to be in effect: the run is committed" in " ".join(out.split())
+    assert "NOT IN EFFECT" in out
+    assert proven.database.execute("SELECT seen FROM reconciler.proof") == [{"seen": 0}]
 
 
 def test_json_has_the_verdicts(proven: Project, window: Window) -> None:

@@ -223,4 +223,4 @@ def test_a_redis_that_hangs_after_the_delivery_ends_with_the_deadline(
     [verdict] = shops.apply(Ending(proving=Proving(watching=watching))).verdicts
     [unseen] = verdict.unseen
     assert unseen.said.startswith(f"127.0.0.1:{redis_server.port}: ")
-    assert verdict.waited_s < 10
+    assert (verdict.waited_s or 99) < 10
