@@ -171,6 +171,8 @@ def _planned(
         ".vscode/settings.json": editor_settings(definitions),
         "requirements.txt": _requirements(install),
         ".github/CODEOWNERS": _code_owners(owners),
+        ".github/actions/reconcile/action.yml": _data("action.yml"),
+        ".github/workflows/drift.yml": _data("drift.yml"),
         ".github/workflows/plan.yml": _data("plan.yml"),
         ".github/workflows/apply.yml": _data("apply.yml"),
         ".github/workflows/approvals.yml": _data("approvals.yml"),
