@@ -7,7 +7,7 @@ Takes a connection inside a transaction; gives a `Decision`: the Plan and what i
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,12 +18,12 @@ from reconciler.actual import Mismatch, Seen, compare, count_rows, expectations,
 from reconciler.blast import refusals, tables_to_count
 from reconciler.canonical import to_text
 from reconciler.catalog import Catalog, Relation, read_catalog
-from reconciler.connection import is_rehearsing
 from reconciler.diff import diff_row
 from reconciler.effects.following import count_following
 from reconciler.errors import InvalidInput, NotAsExpected, Problem, UsageProblem, nearest
 from reconciler.fields import format_timestamp
 from reconciler.fit import problems_of_reading, relation_of, relations_of
+from reconciler.fleets import Fleets
 from reconciler.freezes import frozen_now
 from reconciler.guards import CheckResult, Frozen, Situation, checks_needed, hold_back, is_guarded
 from reconciler.in_effect import state_in_effect
@@ -88,16 +88,32 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
     definitions, scope = project.definitions, inputs.scope
     written_down = _in_scope(project, scope)
     catalog = read_catalog(connection, relations_of(definitions))
-    problems = problems_of_reading(definitions, written_down, catalog)
+    problems = problems_of_reading(definitions, written_down, catalog, project.matches)
     if problems:
         raise NotAsExpected(problems)
     head = _head(connection, catalog)
     now = _clock(inputs, head, catalog)
     desired, notes = state_in_effect(connection, project, written_down, now, has_ledger=head.version > 0)
+    fleets = None
+    if project.matches:
+        fleets = Fleets(
+            connection,
+            project,
+            catalog,
+            written_down,
+            desired,
+            now,
+            has_ledger=head.version > 0,
+            fields=inputs.fields,
+        )
+        desired = fleets.desired(dict(_tables_in_scope(project, scope)))
+        notes += fleets.notes
     if head.version == 0:
         notes.append(Notice("there is no ledger yet: everything is new. `reconcile init` makes it"))
 
     seen = _look_at_rows(connection, project, desired, scope, catalog, look)
+    if fleets is not None and look is not as_seen:
+        desired = fleets.desired_again(desired, {name: [row.key for row in rows] for name, rows in seen.items()})
     keys = [(name, row.key) for name, rows in seen.items() for row in rows]
     marks = read_marks(connection, keys) if head.version else {}
     if not scope.is_everything:
@@ -154,10 +170,10 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
 
 
 def _clock(inputs: Inputs, head: Head, catalog: Catalog) -> datetime:
-    """The database's clock, which all runs share, whatever machine they are on; in a demo or a drill, another."""
+    """The database's clock, which all runs share, whatever machine they are on; in a demo's database, another."""
     if inputs.now is None:
         return catalog.now
-    if not head.movable_clock and not is_rehearsing():
+    if not head.movable_clock:
         raise UsageProblem("--now moves the clock of a demo's database only")
     return inputs.now
 
@@ -214,6 +230,14 @@ def _in_scope(project: Project, scope: Scope) -> dict[str, dict[str, Row]]:
     }
 
 
+def _tables_in_scope(project: Project, scope: Scope) -> Iterator[tuple[str, list[str] | None]]:
+    """The tables to look at, each with the keys that count, or None for all of them."""
+    for name in project.definitions.tables:
+        only = [row.partition("/")[2] for row in scope.rows if row.partition("/")[0] == name]
+        if scope.is_everything or only or (not scope.rows and name in scope.tables):
+            yield name, only if scope.rows else None
+
+
 def _head(connection: Connection[Any], catalog: Catalog) -> Head:
     if not catalog.has_ledger:
         return Head(0)
@@ -237,18 +261,11 @@ def _look_at_rows(
 ) -> dict[str, list[Seen]]:
     """The rows of each table that are not in sync."""
     seen: dict[str, list[Seen]] = {}
-    for name, table in project.definitions.tables.items():
-        only = [row.partition("/")[2] for row in scope.rows if row.partition("/")[0] == name]
-        if (scope.rows or scope.tables) and not only and (scope.rows or name not in scope.tables):
-            continue
+    for name, only in _tables_in_scope(project, scope):
+        table = project.definitions.tables[name]
         relation = relation_of(catalog, table)
         rows = compare(
-            connection,
-            table,
-            relation,
-            desired.get(name, {}),
-            has_ledger=catalog.has_ledger,
-            only_keys=only if scope.rows else None,
+            connection, table, relation, desired.get(name, {}), has_ledger=catalog.has_ledger, only_keys=only
         )
         seen[name] = look(connection, table, relation, rows)
     return seen

@@ -2,7 +2,8 @@
 
 Takes documents (`documents.read_document`) and Definitions; gives a State whose values carry their places. A path is a
 table, a top-level key a row, what stands below it columns. Files and folders of a table add up; the same field of the
-same row in two places is an error that names both. Every problem of every file is reported.
+same row in two places is an error that names both. What stands below `$where` is asked of every row that looks so, and
+is given apart. Every problem of every file is reported.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from collections.abc import Iterable
 from reconciler.documents import PlainDocument
 from reconciler.errors import Problem, nearest
 from reconciler.fields import JsonField, NotAValue, canonical_timestamp, resolve_plainly
-from reconciler.model import WAIVABLE, Json, Location, Row, Then, Value
+from reconciler.model import WAIVABLE, Json, Location, Match, Row, Then, Value
 from reconciler.nodes import Document, Mapping, Node, Scalar
 from reconciler.schema import Definitions, Table
+from reconciler.where import WHERE, match_problems, read_where
 
 LONG_FORM = ("value", "reason", "until", "then", "override")
 """What may stand beside a value in the long form."""
@@ -34,9 +36,16 @@ def table_of(path: str, state_folder: str) -> str:
 
 
 def read_desired(
-    documents: Iterable[Document | PlainDocument], definitions: Definitions, state_folder: str, problems: list[Problem]
+    documents: Iterable[Document | PlainDocument],
+    definitions: Definitions,
+    state_folder: str,
+    problems: list[Problem],
+    matches: dict[str, list[Match]] | None = None,
 ) -> dict[str, dict[str, Row]]:
-    """The desired State: table name to row key to Row, for every table that state names. Appends to `problems`."""
+    """The desired State: table name to row key to Row, for every table that state names. Appends to `problems`.
+
+    `matches` takes what stands below `$where`, by table; the rows that it means are in no file.
+    """
     state: dict[str, dict[str, Row]] = {}
     readers: dict[str, _TableReader] = {}
     for document in documents:
@@ -50,6 +59,11 @@ def read_desired(
         if name not in readers:
             readers[name] = _TableReader(table, state.setdefault(name, {}), problems)
         readers[name].read(document)
+    for name, reader in readers.items():
+        if reader.matches:
+            problems.extend(match_problems(reader.matches))
+            if matches is not None:
+                matches[name] = reader.matches
     return state
 
 
@@ -61,6 +75,7 @@ class _TableReader:
         self._rows = rows
         self._problems = problems
         self._memo: dict[str, _Memo] = {name: {} for name in table.fields}
+        self.matches: list[Match] = []
 
     def read(self, document: Document | PlainDocument) -> None:
         if isinstance(document, PlainDocument):
@@ -77,6 +92,9 @@ class _TableReader:
         for key, node in document.root.items.items():
             line, column = document.root.keys[key]
             place = Location(file, line, column)
+            if key == WHERE:
+                self.matches += read_where(self._table, node, file, self._read_row, self._problems)
+                continue
             if not isinstance(node, Mapping):
                 hint = "field: value, indented below the key"
                 self._problems.append(Problem(f"row {key}: a mapping of fields is expected", place, hint))

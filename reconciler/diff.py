@@ -12,12 +12,20 @@ from collections.abc import Iterator, Mapping
 
 from reconciler.canonical import equal, to_text
 from reconciler.fields import Field
-from reconciler.model import MISSING, Action, Change, Direction, Finding, Json, Mark, Missing, Row, Value
+from reconciler.model import MISSING, Action, Change, Direction, Finding, Json, Mark, Matched, Missing, Row, Value
 from reconciler.schema import Table
 
 RELEASED = "released"
 """Stands for the digest of git's entry once somebody has released the field: no entry has it, so every entry counts as
 touched since."""
+
+ASKED = "asked"
+"""Stands for it where git has asked to restore what was killed before git named it, and a guard holds that: git is not
+to be asked again.
+"""
+
+BY_HAND = "by hand, or by the application"
+"""Who has killed what no run did."""
 
 _Side = Json | Missing
 
@@ -74,6 +82,7 @@ def diff_row(
             reason=wanted.reason if wanted is not None else None,
             location=wanted.location if wanted is not None else None,
             label=label,
+            match=wanted.match if isinstance(wanted, Matched) else None,
         )
 
 
@@ -99,6 +108,9 @@ def _decide(
         if equal(actual, desired):
             text = "managed from now on; the database has it already"
             return (Finding.ADOPTION, Action.RECORD, Direction.NEUTRAL, text)
+        if isinstance(wanted, Matched) and _was_killed_before_it_matched(field, wanted, actual, mark):
+            text = "switched off before the row matched: left as it is until a commit touches this entry of `$where`"
+            return (Finding.KILLED_BY_HAND, Action.KEEP, Direction.KILL, f"{text}, or names the row")
         return (Finding.ADOPTION, Action.UPDATE, field.direction(actual, desired), "managed from now on")
     if equal(desired, base):
         return None if equal(actual, base) else _moved_behind_git(field, wanted, base, actual, mark)
@@ -115,6 +127,16 @@ def _direction_of_making(field: Field, base: _Side, desired: Json) -> Direction:
     if field.is_killed(desired):
         return Direction.KILL
     return Direction.NEUTRAL if isinstance(base, Missing) else field.direction(base, desired)
+
+
+def _was_killed_before_it_matched(field: Field, wanted: Matched, actual: Json, mark: Mark | None) -> bool:
+    """Whether the value was killed, and git has not decided since that it be restored: the row has begun to match, by
+    the application's doing, what was asked of others before.
+    """
+    if wanted.since is None or field.direction(actual, wanted.data) is not Direction.RESTORE:
+        return False
+    is_known = field.is_killed(actual) or (mark is not None and mark.killed_by == BY_HAND)
+    return is_known and not touched_since_seen(wanted, actual, mark)
 
 
 def _moved_behind_git(field: Field, wanted: Value, base: Json, actual: Json, mark: Mark | None) -> _Verdict:
@@ -170,14 +192,18 @@ def _is_left_by_broken_glass(field: Field, wanted: Value, actual: _Side, mark: M
 
 
 def touched_since_seen(wanted: Value, actual: Json, mark: Mark | None) -> bool:
-    """Whether git's entry is another than when this very value was first seen in the database against git's will."""
-    return (
-        mark is not None
-        and mark.seen_at is not None
-        and mark.seen_entry is not None
-        and equal(mark.seen_value, actual)
-        and mark.seen_entry != entry_digest(wanted)
-    )
+    """Whether git's entry is another than when this very value was first seen in the database against git's will.
+
+    An entry of a `$where` must be newer than that as well: a row that moves from one match to another has another
+    entry, and nobody has touched it.
+    """
+    if mark is None or mark.seen_at is None or mark.seen_entry is None or not equal(mark.seen_value, actual):
+        return False
+    if mark.seen_entry in (RELEASED, ASKED):
+        return True
+    if isinstance(wanted, Matched) and wanted.since is not None and wanted.since <= mark.seen_at:
+        return False
+    return mark.seen_entry != entry_digest(wanted)
 
 
 def _since(actual: Json, mark: Mark | None) -> str:

@@ -26,6 +26,7 @@ from reconciler.project import STATE, broken_invariants
 from reconciler.schema import Definitions
 from reconciler.sources import SourceFile
 from reconciler.state_files import StateFile, file_names, path_of_table, schema_of, write_files
+from reconciler.where import WHERE
 
 __all__ = ["EditedFile", "edit_files", "undo_edited", "write_edited"]
 
@@ -138,7 +139,8 @@ def _rows_of(path: str, data: bytes) -> dict[str, set[str]]:
     if problems or document is None:
         raise InvalidInput(problems)
     items = document.root.items if isinstance(document.root, MappingNode) else {}
-    return {key: set(node.items) if isinstance(node, MappingNode) else set() for key, node in items.items()}
+    rows = {key: node for key, node in items.items() if key != WHERE}
+    return {key: set(node.items) if isinstance(node, MappingNode) else set() for key, node in rows.items()}
 
 
 def _check(

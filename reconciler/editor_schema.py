@@ -8,13 +8,11 @@ Draft 2020-12, as yaml-language-server understands it.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from reconciler.effects.declared import KINDS
-from reconciler.errors import Problem
 from reconciler.fields import (
     ArrayField,
     BooleanField,
@@ -31,7 +29,7 @@ from reconciler.plan_json import plan_json_schema
 from reconciler.playbook import BEFORE, Playbook
 from reconciler.policy import AUDIT_WORDS, Policy
 from reconciler.schema import Definitions, Table, TableDefinition
-from reconciler.verify.declared import PROOF_KINDS
+from reconciler.where import WHERE
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -47,39 +45,6 @@ def editor_schemas(definitions: Definitions) -> dict[str, str]:
     for name, table in definitions.tables.items():
         documents[f"{name}.state.schema.json"] = state_schema(table)
     return {name: json.dumps(document, indent=2, ensure_ascii=False) + "\n" for name, document in documents.items()}
-
-
-def editor_settings(definitions: Definitions) -> str:
-    """.vscode/settings.json: which of these schemas counts for which path, for files without a line that names it."""
-    paths = {f"{name}.state": [f"state/{name}.yaml", f"state/{name}/**/*.yaml"] for name in definitions.tables}
-    paths["table"] = [f"schemas/{name}.yaml" for name in definitions.tables]
-    paths |= {"policy": ["schemas/policy.yaml"], "playbook": ["schemas/playbooks/**/*.yaml"]}
-    matched = {f"./schemas/json/{name}.schema.json": patterns for name, patterns in paths.items()}
-    settings = {"yaml.schemas": matched, "[yaml]": {"editor.tabSize": 2, "editor.insertSpaces": True}}
-    return json.dumps(settings, indent=2) + "\n"
-
-
-def stale_files(folder: Path, definitions: Definitions) -> tuple[list[str], list[str]]:
-    """The names of files in `schemas/json` that are missing or out of date, and of those that belong to no table."""
-    wanted = editor_schemas(definitions)
-    stale = [name for name, text in wanted.items() if _text_of(folder / name) != text]
-    return stale, [file.name for file in sorted(folder.glob("*.state.schema.json")) if file.name not in wanted]
-
-
-def stale_problems(folder: Path, definitions: Definitions) -> list[Problem]:
-    """The same as Problems, each with what to do."""
-    stale, extra = stale_files(folder, definitions)
-    return [
-        *(Problem(f"schemas/json/{name} is out of date", None, "run `reconcile schema`") for name in stale),
-        *(Problem(f"schemas/json/{name} belongs to no table", None, "`reconcile schema`") for name in extra),
-    ]
-
-
-def _text_of(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
 
 
 def state_schema(table: Table) -> dict[str, Any]:
@@ -103,7 +68,44 @@ def state_schema(table: Table) -> dict[str, Any]:
         "title": f"Rows of {table.name}",
         "description": f"A top-level key is a row's {table.definition.key}; below it stand the managed fields.",
         "type": ["object", "null"],
+        "properties": {WHERE: _where(table, long_forms)},
         "additionalProperties": row,
+    }
+
+
+def _where(table: Table, long_forms: dict[str, Any]) -> dict[str, Any]:
+    """What may stand below `$where`."""
+    matched = {}
+    for name, field in table.matchable.items():
+        value = value_schema(field)
+        some = {"type": "array", "items": {"anyOf": [value, {"type": "null"}]}, "minItems": 1}
+        described = {"description": value["description"]} if "description" in value else {}
+        matched[name] = {**described, "anyOf": [value, {"type": "null"}, some]}
+    return {
+        "description": "What is asked of every row that looks so. A row's own entry beats it, field by field.",
+        "type": "array",
+        "minItems": 1,
+        "items": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["match", "set"],
+            "properties": {
+                "match": {
+                    "description": "What the rows have: a value, or a list of which one is enough.",
+                    "type": "object",
+                    "minProperties": 1,
+                    "additionalProperties": False,
+                    "properties": matched,
+                },
+                "set": {
+                    "description": "What they are to be.",
+                    "type": "object",
+                    "minProperties": 1,
+                    "additionalProperties": False,
+                    "properties": long_forms,
+                },
+            },
+        },
     }
 
 
@@ -196,8 +198,12 @@ def _of_table_files() -> dict[str, Any]:
         "description": "The fields that git may manage, by column.",
         "additionalProperties": field,
     }
+    definitions["TableDefinition"]["properties"]["match"] = {
+        "type": "object",
+        "description": "Columns that `$where` may match by, beside the fields. Git never writes them.",
+        "additionalProperties": field,
+    }
     definitions["Effect"]["oneOf"] = [{"required": [kind]} for kind in KINDS]
-    definitions["Proof"]["oneOf"] = [{"required": [kind]} for kind in PROOF_KINDS]
     return {"$schema": _DRAFT, **table, "$defs": definitions}
 
 

@@ -6,7 +6,7 @@ that disagrees, and what the database has instead. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from reconciler.catalog import (
     INTEGER_BITS,
@@ -30,7 +30,7 @@ from reconciler.fields import (
     StringField,
     TimestampField,
 )
-from reconciler.model import Location, Row
+from reconciler.model import Location, Match, Row
 from reconciler.policy import Policy
 from reconciler.schema import Definitions, Table
 
@@ -55,8 +55,20 @@ def relation_of(catalog: Catalog, table: Table) -> Relation:
     return catalog.relations[table.definition.schema, table.definition.table]
 
 
+def made_by_init(definitions: Definitions, table: Table) -> str | None:
+    """The key of the row of this table that `reconcile init` makes for audit entries: nobody who could be managed."""
+    without = definitions.policy.audit.without_tenant
+    if without is None or without.create is None:
+        return None
+    is_its_table = (without.create.schema, without.create.table) == (table.definition.schema, table.definition.table)
+    return without.tenant if is_its_table else None
+
+
 def problems_of_reading(
-    definitions: Definitions, desired: Mapping[str, Mapping[str, Row]], catalog: Catalog
+    definitions: Definitions,
+    desired: Mapping[str, Mapping[str, Row]],
+    catalog: Catalog,
+    matches: Mapping[str, Sequence[Match]] = {},
 ) -> list[Problem]:
     """What keeps a plan from being made: missing tables and columns, types and values that do not fit, no SELECT."""
     problems: list[Problem] = []
@@ -67,6 +79,7 @@ def problems_of_reading(
             continue
         problems.extend(_columns_of_table(table, relation, catalog.role))
         problems.extend(_values_of_table(table, relation, desired.get(table.name, {}), catalog.role))
+        problems.extend(_values_of_matches(table, relation, matches.get(table.name, ())))
     return problems
 
 
@@ -165,6 +178,14 @@ def _columns_of_table(table: Table, relation: Relation, role: str) -> Iterator[P
             yield Problem(f"{relation}.{name} is {found.declared} in the database: {message}", where)
         if field.nullable and found.not_null:
             yield Problem(f"{relation}.{name} is NOT NULL in the database", places.of("fields", name, "nullable"))
+    for name, field in table.matched.items():
+        found = _column(relation, name, places.of("match", name), role)
+        if isinstance(found, Problem):
+            yield found
+            continue
+        for part, message in type_disagreements(field, found):
+            where = places.of("match", name, part)
+            yield Problem(f"{relation}.{name} is {found.declared} in the database: {message}", where)
 
 
 def type_disagreements(field: Field, column: Column) -> Iterator[tuple[str, str]]:
@@ -233,6 +254,21 @@ def _values_of_table(table: Table, relation: Relation, rows: Mapping[str, Row], 
                 judged[seen] = column.misfit(value.data)
             if judged[seen] is not None:
                 yield Problem(f"{relation}.{name} is {column.declared}: {judged[seen]}", value.location)
+
+
+def _values_of_matches(table: Table, relation: Relation, matches: Sequence[Match]) -> Iterator[Problem]:
+    """Values of `$where`, on either side, that the column cannot hold exactly."""
+    for match in matches:
+        for name, value in match.values.items():
+            column = relation.columns.get(name)
+            if column is not None and (misfit := column.misfit(value.data)) is not None:
+                yield Problem(f"{relation}.{name} is {column.declared}: {misfit}", value.location)
+        for name, values in match.columns.items():
+            column = relation.columns.get(name)
+            for data in values if column is not None else ():
+                if column is not None and (misfit := column.misfit(data)) is not None:
+                    text = f"no row matches, for {relation}.{name} is {column.declared}: {misfit}"
+                    yield Problem(text, match.location)
 
 
 def _may_misfit(field: Field, column: Column) -> bool:

@@ -18,10 +18,9 @@ _LEDGER = {
     "change": "INSERT",
     "managed_row": "INSERT, UPDATE, DELETE",
     "mark": "INSERT, UPDATE",
+    "match_entry": "INSERT, DELETE",
     "freeze": "INSERT, UPDATE",
     "outbox": "INSERT, UPDATE",
-    "proof": "INSERT, UPDATE",
-    "unseen": "INSERT",
 }
 """What an apply does to the ledger's tables: runs and changes are only added, and `meta` is for `reconcile init`."""
 
@@ -56,7 +55,7 @@ def _columns(names: Iterable[str | None]) -> str:
 def _read_columns(table: Table, expected: Iterable[str]) -> str:
     definition = table.definition
     needed = [definition.key, definition.label, definition.touch, definition.audit.tenant, *table.fields]
-    return _columns([*needed, *sorted(expected)])
+    return _columns([*needed, *table.matched, *sorted(expected)])
 
 
 def _to_plan(

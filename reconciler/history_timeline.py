@@ -20,10 +20,10 @@ from psycopg import Connection, sql
 
 from reconciler.canonical import text_array
 from reconciler.connection import DatabaseConnection
+from reconciler.diff import BY_HAND
 from reconciler.fields import format_timestamp
 from reconciler.history import COUNTED, ENTRY, HistoryEntry, entry_of, need_ledger, source_of_changes
 from reconciler.history_query import Conditions, HistoryQuery, of_changes, where
-from reconciler.marks import BY_HAND
 from reconciler.model import Direction, FieldKey, Json, Missing
 from reconciler.transaction import begin_read_only
 

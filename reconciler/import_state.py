@@ -16,7 +16,8 @@ from reconciler.catalog import read_catalog
 from reconciler.connection import DatabaseConnection
 from reconciler.documents import MAX_FILE_BYTES
 from reconciler.errors import Failed, NotAsExpected, Refused, UsageProblem, nearest
-from reconciler.fit import problems_of_reading, relation_of, relations_of
+from reconciler.fit import made_by_init, problems_of_reading, relation_of, relations_of
+from reconciler.fleets import matching_rows
 from reconciler.live_rows import LiveRow, LiveRows
 from reconciler.model import Location, Row
 from reconciler.nodes import Node
@@ -26,8 +27,9 @@ from reconciler.schema import Definitions, Table
 from reconciler.state_files import StateFile, file_names, path_of_table, schema_of, write_files
 from reconciler.state_yaml import StateText
 from reconciler.transaction import begin_read_only
+from reconciler.where import WHERE
 
-__all__ = ["Import", "ImportRequest", "Layout", "made_by_init", "read_state", "write_import"]
+__all__ = ["Import", "ImportRequest", "Layout", "read_state", "write_import"]
 
 Layout = Literal["one-file", "file-per-row"]
 
@@ -79,13 +81,16 @@ def read_state(
     held = _keys_by_file(project.desired)
     with begin_read_only(connection, doing="reading the rows"):
         catalog = read_catalog(connection, relations_of(definitions))
-        problems = problems_of_reading(definitions, {}, catalog)
+        problems = problems_of_reading(definitions, {}, catalog, project.matches)
         if problems:
             raise NotAsExpected(problems)
         for name, keys in asked.items():
             table = definitions.tables[name]
             relation = relation_of(catalog, table)
-            live = LiveRows(connection, table, relation, non_default=request.non_default, expect=request.expect)
+            matching = matching_rows(connection, project, catalog, name)
+            live = LiveRows(
+                connection, table, relation, non_default=request.non_default, expect=request.expect, asked=matching
+            )
             left_out = made_by_init(definitions, table) if keys is None else None
             rows = live.read(keys, left_out, progress)
             files += _one_file(table, rows) if request.layout == "one-file" else _file_per_row(table, rows, held)
@@ -93,7 +98,7 @@ def read_state(
             for key in keys or ():
                 if key not in live.found:
                     raise UsageProblem(f'--only {name}/{key}: table {name} has no row with key "{key}"')
-    return Import(tuple(files), (*notices, *_dropped(files, held)), tuple(_conflicts(files, project.desired)))
+    return Import(tuple(files), (*notices, *_dropped(files, held)), tuple(_conflicts(files, project)))
 
 
 def write_import(directory: Path, imported: Import, *, replace: bool) -> None:
@@ -126,15 +131,6 @@ def _keys_by_table(definitions: Definitions, scope: Scope) -> dict[str, list[str
             hint = nearest(name, tables) or f"the tables are {', '.join(tables)}"
             raise UsageProblem(f'no schema for a table "{name}" ({hint})')
     return asked
-
-
-def made_by_init(definitions: Definitions, table: Table) -> str | None:
-    """The key of the row of this table that `reconcile init` makes for audit entries: nobody who could be managed."""
-    without = definitions.policy.audit.without_tenant
-    if without is None or without.create is None:
-        return None
-    is_its_table = (without.create.schema, without.create.table) == (table.definition.schema, table.definition.table)
-    return without.tenant if is_its_table else None
 
 
 def _one_file(table: Table, rows: Iterator[LiveRow]) -> list[StateFile]:
@@ -205,12 +201,17 @@ def _dropped(files: Iterable[StateFile], held: Mapping[str, set[str]]) -> Iterat
             yield Notice(f"{file.path} {lost}")
 
 
-def _conflicts(files: Iterable[StateFile], desired: Mapping[str, Mapping[str, Row]]) -> Iterator[str]:
-    """The rows to be written that stand in files which stay."""
+def _conflicts(files: Iterable[StateFile], project: Project) -> Iterator[str]:
+    """The rows to be written that stand in files which stay, and a `$where` in one that does not: what it asks for is
+    not written a second time.
+    """
     files = tuple(files)
     replaced = {file.path for file in files}
+    for matches in project.matches.values():
+        for path in sorted({match.location.file for match in matches} & replaced):
+            yield f"{path}: its {WHERE} would be lost; move it to another file of its table"
     for file in files:
-        rows = desired.get(file.table, {})
+        rows = project.desired.get(file.table, {})
         for key in file.keys:
             row = rows.get(key)
             staying = [place for place in _places_of(row) if place.file not in replaced] if row is not None else []

@@ -21,12 +21,13 @@ from reconciler.catalog import INTEGER_BITS, NUMBER_TYPES, TIMESTAMP_TYPES, Rela
 from reconciler.column_defaults import read_defaults
 from reconciler.errors import NotAsExpected, Problem
 from reconciler.fields import JsonField, NotAValue
-from reconciler.model import Json
+from reconciler.model import Json, Row
 from reconciler.nodes import Node
 from reconciler.plan import Notice
 from reconciler.project import Progress
 from reconciler.schema import Table
 from reconciler.state_yaml import long_form, node_of
+from reconciler.where import WHERE
 
 __all__ = ["LiveRow", "LiveRows"]
 
@@ -53,9 +54,19 @@ class LiveRows:
     """Reads the rows of one table, and remembers which keys it found and what could not be described."""
 
     def __init__(
-        self, connection: Connection[Any], table: Table, relation: Relation, *, non_default: bool, expect: bool
+        self,
+        connection: Connection[Any],
+        table: Table,
+        relation: Relation,
+        *,
+        non_default: bool,
+        expect: bool,
+        asked: Mapping[str, Row] = {},
     ) -> None:
-        """`non_default`: without values that are their column's default. `expect`: with `$expect` from the label."""
+        """`non_default`: without values that are their column's default. `expect`: with `$expect` from the label.
+        `asked`: what a `$where` asks of rows already, which need not be said again.
+        """
+        self._asked = asked
         self._connection = connection
         self._table = table
         self._relation = relation
@@ -114,7 +125,10 @@ class LiveRows:
         self.found.add(key)
         if not key:
             self._refuse(self._table.definition.key, "the row with the empty key is left out: state has no name for it")
-        return bool(key)
+        elif key == WHERE:
+            text = f'the row "{WHERE}" is left out: to state the name means something else'
+            self._refuse(self._table.definition.key, text)
+        return bool(key) and key != WHERE
 
     def _expectation(self, label: str | None) -> dict[str, Node]:
         name = self._table.definition.label
@@ -122,8 +136,11 @@ class LiveRows:
 
     def _values(self, key: str, document: Mapping[str, Json]) -> dict[str, Node]:
         values = {}
+        asked = self._asked[key].values if key in self._asked else {}
         for name in self._table.fields:
             value = document[name]
+            if name in asked and equal(value, asked[name].data):
+                continue
             if name in self._defaults and equal(value, self._defaults[name]):
                 continue
             try:

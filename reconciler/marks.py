@@ -14,13 +14,12 @@ import msgspec
 from msgspec.structs import replace
 
 from reconciler.canonical import equal
-from reconciler.diff import RELEASED, entry_digest
+from reconciler.diff import ASKED, BY_HAND, RELEASED, entry_digest
 from reconciler.fields import Field, OnASide
 from reconciler.guards import spend_waivers, waivers_of
 from reconciler.model import Action, Change, Direction, FieldKey, Finding, Json, Mark, Missing, Row, Value
 from reconciler.schema import Table
 
-BY_HAND = "by hand, or by the application"
 BEFORE_MANAGED = "before it was managed"
 
 
@@ -84,7 +83,17 @@ def _mark_after(
     is_seen = old.seen_at is not None and not isinstance(has, Missing) and equal(old.seen_value, has)
     new = old if change.action is Action.HOLD and is_seen else _closed(old)
     new = _with_new_kill(new, change, old, field, now)
+    if _is_asked_for_once(change, old, doer) and not is_seen:
+        return replace(new, seen_at=now, seen_value=has, seen_entry=ASKED)
     return replace(new, spent=spend_waivers(change, old, value)) if change.action is Action.RECORD else new
+
+
+def _is_asked_for_once(change: Change, old: Mark, doer: Doer) -> bool:
+    """Whether a commit has asked all rows that match to be restored, and a guard holds it for this one. The next run
+    could not tell it from a row that has begun to match since.
+    """
+    held = change.action is Action.HOLD and change.direction is Direction.RESTORE and change.match is not None
+    return held and change.finding is Finding.ADOPTION and doer.glass is None
 
 
 def _with_new_kill(new: Mark, change: Change, old: Mark, field: Field, now: datetime) -> Mark:

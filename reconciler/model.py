@@ -64,6 +64,17 @@ class Value(msgspec.Struct, frozen=True):
         return Location(self.file, self.line, self.column) if self.file else None
 
 
+class Matched(Value, frozen=True, kw_only=True):
+    """A desired value that a `$where` asks for, of every row that it matches.
+
+    `match` says which rows those are, as a report says it. `since` is when a run from git first applied this entry,
+    None where none has: whether a commit asks for it anew, or a row has only begun to match.
+    """
+
+    match: str
+    since: datetime | None = None
+
+
 class Row(msgspec.Struct):
     """The managed fields of one row. `expect` holds what `$expect` asks of its columns (canonical text or value).
 
@@ -76,6 +87,20 @@ class Row(msgspec.Struct):
     location: Location | None = None
     expect: dict[str, Value] = {}
     timed: tuple[str, ...] = ()
+
+
+class Match(msgspec.Struct, frozen=True):
+    """One entry of a `$where`: what the rows of `table` that look so are to be.
+
+    `columns` holds, for each column, the canonical values of which it must have one; None is null. `values` are what is
+    asked of each row, `timed` as in Row. `location` is where the entry stands.
+    """
+
+    table: str
+    columns: Mapping[str, tuple[Json, ...]]
+    values: Mapping[str, Value]
+    timed: tuple[str, ...]
+    location: Location
 
 
 State = Mapping[str, Mapping[str, Row]]
@@ -179,7 +204,8 @@ class Change(msgspec.Struct, frozen=True):
 
     `before` is what the database has, `after` what it has once the run is done (equal to `before` where the action
     does not write), `desired` what git asks for. `base` is what was applied last. `label` is the row's human name.
-    `waived` names the guards that git waived for it, each with the reason.
+    `waived` names the guards that git waived for it, each with the reason. `match` says which rows the `$where` means
+    that asks for it, None where the row's own entry does.
     """
 
     table: str
@@ -198,6 +224,7 @@ class Change(msgspec.Struct, frozen=True):
     label: str | None = None
     hold: Hold | None = None
     waived: Mapping[str, str] | None = None
+    match: str | None = None
 
     def sort_key(self) -> tuple[str, str, str]:
         """Plans list changes in this order."""

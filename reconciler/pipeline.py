@@ -37,6 +37,7 @@ from reconciler.errors import (
     UsageProblem,
 )
 from reconciler.fit import problems_of_writing, relation_of
+from reconciler.fleets import record_entries
 from reconciler.ledger import (
     RunRecord,
     record_applied,
@@ -49,7 +50,7 @@ from reconciler.lost_answer import Reconnect, was_committed
 from reconciler.marks import Doer, marks_after
 from reconciler.masks import mask_notices
 from reconciler.model import Action, Change, FieldKey, RowKey
-from reconciler.outcome import Outcome, Proving
+from reconciler.outcome import Outcome
 from reconciler.plan import Notice, Plan, Scope
 from reconciler.project import Progress, Project, read_revision, read_work_tree, refuse_uncommitted, silent
 from reconciler.schema import Table
@@ -135,13 +136,11 @@ class Ending(msgspec.Struct, frozen=True):
 
     `reconnect` makes another connection to the same database; without it, a lost answer to COMMIT stays unknown.
     `committed` is called at once when the run is known to be in the database, before anything can interrupt: from
-    there on, nobody may say any more that nothing was applied. `proving` says how to wait for the changes to be in
-    effect, where the schemas declare how that is seen.
+    there on, nobody may say any more that nothing was applied.
     """
 
     reconnect: Reconnect | None = None
     committed: Callable[[], None] = lambda: None
-    proving: Proving = Proving()
 
 
 def apply(
@@ -207,15 +206,9 @@ def _apply_once(
         if outcome is None:
             raise
         outcome = _looked_up(outcome, "interrupted while committing", request, ending)
-    committed = time.monotonic()
-    outcome = msgspec.structs.replace(outcome, duration_s=committed - started)
+    outcome = msgspec.structs.replace(outcome, duration_s=time.monotonic() - started)
     if to_deliver:
         outcome = deliver_effects(connection, project.definitions.policy, outcome)
-    tables = project.definitions.tables
-    if any(change.field in tables[change.table].proofs for change in decision.plan.writes):
-        from reconciler.proving.run import prove
-
-        outcome = prove(connection, project.definitions, decision, run, outcome, ending.proving, committed)
     return outcome, frozenset()
 
 
@@ -362,6 +355,8 @@ def _write(connection: DatabaseConnection, project: Project, decision: Decision,
             raise Refused(f"{entries} audit entries for {len(plan.writes)} changes: nothing was applied")
     if not (run.dirty or run.ahead):
         record_applied(connection, run.id, applied_after(plan.changes, decision.base))
+        if not plan.scope.rows:
+            record_entries(connection, project, plan.scope.tables or tuple(tables), run.id, decision.now)
     doer = Doer(f"commit {run.commit[:12]} ({run.author_name})")
     if run.dirty:
         doer = Doer(f"{run.actor}, not committed", f"{run.actor} broke the glass ({run.reason})")

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from reconciler.canonical import equal, to_text
-from reconciler.model import Action, Change, Direction, Json, Location, Missing
+from reconciler.model import Action, Change, Direction, Finding, Json, Location, Missing
 
 FORMAT_VERSION = 1
 
@@ -73,6 +73,21 @@ class EffectSummary(msgspec.Struct, frozen=True):
     count: int
 
 
+class MatchSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rows a `$where` changes alike. `match` says which rows it means, `location` where it asks for this."""
+
+    table: str
+    match: str
+    field: str
+    finding: Finding
+    action: Action
+    direction: Direction
+    before: Json | Missing
+    desired: Json | Missing
+    rows: int
+    location: Location | None
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a run would do. Sorted; the same input gives the same plan, byte for byte (id and time apart).
 
@@ -118,6 +133,32 @@ def count(changes: Iterable[Change], *, managed_rows: int, managed_fields: int) 
         kept=actions.count(Action.KEEP),
         recorded=actions.count(Action.RECORD),
         released=actions.count(Action.RELEASE),
+    )
+
+
+def matches_of(changes: Iterable[Change]) -> tuple[MatchSummary, ...]:
+    """What is asked by `$where`, told once for all rows alike: by table, match and field."""
+    alike: dict[tuple[str, ...], list[Change]] = {}
+    for change in changes:
+        if change.match is not None:
+            kind = (change.finding.value, change.action.value, change.direction.value)
+            values = (to_text(_explicit(change.before)), to_text(_explicit(change.desired)))
+            alike.setdefault((change.table, change.match, change.field, *kind, *values), []).append(change)
+    return tuple(
+        MatchSummary(
+            table=first.table,
+            match=first.match or "",
+            field=first.field,
+            finding=first.finding,
+            action=first.action,
+            direction=first.direction,
+            before=first.before,
+            desired=first.desired,
+            rows=len(rows),
+            location=first.location,
+        )
+        for _, rows in sorted(alike.items(), key=lambda each: each[0])
+        for first in rows[:1]
     )
 
 

@@ -18,7 +18,19 @@ from msgspec import UNSET, Meta, UnsetType
 
 from reconciler.errors import InvalidInput, Problem
 from reconciler.model import MISSING, Action, Change, Direction, Finding, Hold, Json, Location, Missing
-from reconciler.plan import FORMAT_VERSION, Counts, EffectSummary, Notice, Plan, Revision, Scope, count, fingerprint_of
+from reconciler.plan import (
+    FORMAT_VERSION,
+    Counts,
+    EffectSummary,
+    MatchSummary,
+    Notice,
+    Plan,
+    Revision,
+    Scope,
+    count,
+    fingerprint_of,
+    matches_of,
+)
 
 _Time = Annotated[str, Meta(description="RFC 3339.", extra_json_schema={"format": "date-time"})]
 _Value = Annotated[Any, Meta(description="Any JSON value. The key is left out where there is no value, as in no row.")]
@@ -91,7 +103,7 @@ class ChangeDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One field for which something is to be done or said.
 
     `before` is what the database has, `after` what it has once the run is done, `desired` what git asks for, `base`
-    what was applied last.
+    what was applied last. `match` is only there where a `$where` asks for it: which rows that means.
     """
 
     table: str
@@ -110,6 +122,22 @@ class ChangeDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     desired: _Value | UnsetType = UNSET
     base: _Value | UnsetType = UNSET
     waived: _Waived | UnsetType = UNSET
+    match: str | UnsetType = UNSET
+
+
+class MatchDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows of which a `$where` asks the same, and in which the same is there: all alike, told once."""
+
+    table: str
+    match: Annotated[str, Meta(description="Which rows it means, in words.")]
+    field: str
+    finding: Finding
+    action: Action
+    direction: Direction
+    rows: _Count
+    location: LocationDocument | None
+    before: _Value | UnsetType = UNSET
+    desired: _Value | UnsetType = UNSET
 
 
 class EffectDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,6 +164,10 @@ class PlanDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notices: tuple[NoticeDocument, ...]
     refusals: Annotated[tuple[str, ...], Meta(description="Why an apply of this plan would be refused as a whole.")]
     effects: Annotated[tuple[EffectDocument, ...], Meta(description="What would follow the changes.")]
+    matches: Annotated[
+        tuple[MatchDocument, ...] | UnsetType,
+        Meta(description="The changes that `$where` asks for, told once for rows alike; left out where none is."),
+    ] = UNSET
 
 
 class _Version(msgspec.Struct, frozen=True):
@@ -162,6 +194,22 @@ def plan_document(plan: Plan) -> PlanDocument:
         notices=tuple(map(notice_document, plan.notices)),
         refusals=plan.refusals,
         effects=tuple(EffectDocument(each.kind, each.target, each.count) for each in plan.effects),
+        matches=tuple(map(_match_document, matches_of(plan.changes))) or UNSET,
+    )
+
+
+def _match_document(each: MatchSummary) -> MatchDocument:
+    return MatchDocument(
+        table=each.table,
+        match=each.match,
+        field=each.field,
+        finding=each.finding,
+        action=each.action,
+        direction=each.direction,
+        rows=each.rows,
+        location=_place(each.location),
+        before=_optional(each.before),
+        desired=_optional(each.desired),
     )
 
 
@@ -206,6 +254,8 @@ def decode_plan(data: bytes, where: str) -> Plan:
         raise _wrong(where, "the changes do not match the fingerprint: the plan was edited after it was made", _AGAIN)
     if count(plan.changes, **managed) != plan.counts:
         raise _wrong(where, "the counts do not match the changes: the plan was edited after it was made", _AGAIN)
+    if (tuple(map(_match_document, matches_of(plan.changes))) or UNSET) != document.matches:
+        raise _wrong(where, "`matches` does not match the changes: the plan was edited after it was made", _AGAIN)
     return plan
 
 
@@ -266,6 +316,7 @@ def change_document(change: Change) -> ChangeDocument:
         desired=_optional(change.desired),
         base=_optional(change.base),
         waived=dict(change.waived) if change.waived else UNSET,
+        match=UNSET if change.match is None else change.match,
     )
 
 
@@ -288,6 +339,7 @@ def _change_of(document: ChangeDocument) -> Change:
         label=document.label,
         hold=None if hold is None else Hold(hold.guard, hold.explanation, hold.until),
         waived=document.waived or None,
+        match=None if document.match is UNSET else document.match,
     )
 
 

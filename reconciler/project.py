@@ -16,12 +16,13 @@ from reconciler.desired import read_desired
 from reconciler.documents import PlainDocument, read_document, read_rows
 from reconciler.errors import InvalidInput, Problem, Refused
 from reconciler.invariants import broken
-from reconciler.model import Row
+from reconciler.model import Match, Row
 from reconciler.nodes import Document
 from reconciler.plan import Revision
 from reconciler.repository import Repository
 from reconciler.schema import Definitions, read_definitions
 from reconciler.sources import SourceFile, files_in_work_tree
+from reconciler.where import WHERE, rows_meant
 
 STATE = "state"
 SCHEMAS = "schemas"
@@ -36,13 +37,18 @@ Also = Callable[[Sequence[SourceFile], Definitions | None, list[Problem]], None]
 
 
 class Project(msgspec.Struct, frozen=True):
-    """What git asks for. `repository` and `revision` are None where the directory is in no git repository."""
+    """What git asks for. `repository` and `revision` are None where the directory is in no git repository.
+
+    `desired` holds the rows that are named; what `matches` asks of others, by table, only the database can tell
+    (`fleets`).
+    """
 
     definitions: Definitions
     desired: dict[str, dict[str, Row]]
     revision: Revision | None
     repository: Repository | None
     commit: Commit | None
+    matches: Mapping[str, Sequence[Match]] = {}
 
 
 def silent(_what: str, _done: int, _total: int) -> None:
@@ -122,12 +128,14 @@ def _read(
         for _ in documents:
             pass
         raise InvalidInput(problems)
-    desired = read_desired(documents, definitions, STATE, problems)
+    matches: dict[str, list[Match]] = {}
+    desired = read_desired(documents, definitions, STATE, problems, matches)
     if not problems:
         problems.extend(broken_invariants(definitions, desired))
+        problems.extend(_broken_by_matches(definitions, matches))
     if problems:
         raise InvalidInput(problems)
-    return Project(definitions, desired, _revision(commit, dirty), repository, commit)
+    return Project(definitions, desired, _revision(commit, dirty), repository, commit, matches)
 
 
 def _documents(files: Sequence[SourceFile], problems: list[Problem]) -> Iterator[Document]:
@@ -156,6 +164,16 @@ def broken_invariants(definitions: Definitions, desired: Mapping[str, Mapping[st
         for invariant in definitions.policy.invariants
         for problem in broken(invariant.rule, invariant.message, desired.get(invariant.table, {}).values())
     ]
+
+
+def _broken_by_matches(definitions: Definitions, matches: Mapping[str, Sequence[Match]]) -> list[Problem]:
+    """A Problem for each rule that an entry of `$where` breaks by itself, in whatever row."""
+    problems = []
+    for name, of_table in matches.items():
+        for match in of_table:
+            row = Row(name, f"{WHERE} {rows_meant(match.columns)}", dict(match.values), match.location)
+            problems += broken_invariants(definitions, {name: {row.key: row}})
+    return problems
 
 
 def _revision(commit: Commit | None, dirty: bool) -> Revision | None:

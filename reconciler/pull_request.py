@@ -54,7 +54,7 @@ def review_changes(directory: Path, wanted: Range, also: Also = leave_alone) -> 
         paths = repository.changed_paths(base, head)
         notes = list(_notes(repository, base, head, wanted))
         if not repository.files_at(base, FOLDERS, []):  # a repository's first state
-            before: Project | None = msgspec.structs.replace(after, desired={})
+            before: Project | None = msgspec.structs.replace(after, desired={}, matches={})
             unknown = None
         else:
             before, unknown = _read_base(directory, base, wanted.base)
@@ -62,7 +62,9 @@ def review_changes(directory: Path, wanted: Range, also: Also = leave_alone) -> 
         files = _changed_files(repository, base, head, before.definitions if before else None, after.definitions)
     entries = []
     if before is not None:
-        entries = changed_entries(before.desired, after.desired, before.definitions, after.definitions)
+        entries = changed_entries(
+            before.desired, after.desired, before.definitions, after.definitions, before.matches, after.matches
+        )
     named = {file.path for file in files} | {entry.location.file for entry in entries if entry.location is not None}
     gone = {entry.table for entry in entries if entry.location is None}
     others = [path for path in paths if path not in named and not _speaks_of(path, gone)]

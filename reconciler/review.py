@@ -16,9 +16,10 @@ import msgspec
 
 from reconciler.canonical import equal, to_text
 from reconciler.fields import Field
-from reconciler.model import Direction, Json, Location, Row, Then, Value
+from reconciler.model import Direction, Json, Location, Match, Matched, Row, Then, Value
 from reconciler.policy import Approvals
 from reconciler.schema import Definitions, Table
+from reconciler.where import WHERE, rows_meant
 
 __all__ = ["ChangedEntry", "ChangedFile", "Review", "ReviewClass", "changed_entries", "weakened"]
 
@@ -99,19 +100,45 @@ class Review(msgspec.Struct, frozen=True):
         return max(wanted)
 
 
-def changed_entries(before: Rows, after: Rows, old: Definitions, new: Definitions) -> list[ChangedEntry]:
-    """Every entry that says something else, in the order of tables, keys and fields. Where it stands does not count."""
+def changed_entries(
+    before: Rows,
+    after: Rows,
+    old: Definitions,
+    new: Definitions,
+    matches_before: Mapping[str, Sequence[Match]] = {},
+    matches_after: Mapping[str, Sequence[Match]] = {},
+) -> list[ChangedEntry]:
+    """Every entry that says something else, in the order of tables, keys and fields. Where it stands does not count.
+
+    An entry of `$where` counts as a row whose key says which rows it means.
+    """
     found: list[ChangedEntry] = []
-    for table in sorted({*before, *after}):
-        was, becomes = before.get(table, {}), after.get(table, {})
+    for table in sorted({*before, *after, *matches_before, *matches_after}):
+        was = {**before.get(table, {}), **_as_rows(table, matches_before.get(table, ()))}
+        becomes = {**after.get(table, {}), **_as_rows(table, matches_after.get(table, ()))}
         tables = [definitions.tables[table] for definitions in (old, new) if table in definitions.tables]
+        matches = (*matches_before.get(table, ()), *matches_after.get(table, ()))
         for key in sorted({*was, *becomes}):
-            found += _of_row(tables, table, key, was.get(key), becomes.get(key))
+            found += _of_row(tables, table, key, was.get(key), becomes.get(key), matches)
     return found
 
 
+def _as_rows(table: str, matches: Sequence[Match]) -> dict[str, Row]:
+    rows: dict[str, Row] = {}
+    for match in matches:
+        key = f"{WHERE} {rows_meant(match.columns)}"
+        row = rows.setdefault(key, Row(table, key, {}, match.location))
+        row.values.update(match.values)
+    return rows
+
+
 def _of_row(
-    tables: Sequence[Table], table: str, key: str, before: Row | None, after: Row | None
+    tables: Sequence[Table],
+    table: str,
+    key: str,
+    before: Row | None,
+    after: Row | None,
+    matches: Sequence[Match],
 ) -> Iterator[ChangedEntry]:
     was = before.values if before is not None else {}
     becomes = after.values if after is not None else {}
@@ -125,8 +152,24 @@ def _of_row(
             continue
         fields = [one.fields[name] for one in tables if name in one.fields]
         directions, what = _judged(fields, old, new)
+        if not isinstance(new if new is not None else old, Matched):
+            moved, why = _through_matches(fields, name, old, new, matches)
+            directions, what = (directions | moved) - ({Direction.NEUTRAL} if moved else set()), f"{what}{why}"
         place = new.location if new is not None else None
         yield ChangedEntry(table, key, name, tuple(sorted(directions, key=_GRAVEST.index)), what, place)
+
+
+def _through_matches(
+    fields: Sequence[Field], name: str, old: Value | None, new: Value | None, matches: Sequence[Match]
+) -> tuple[set[Direction], str]:
+    """What the entry of a row does to what `$where` asks of it: which rows look how, git alone cannot tell."""
+    if any(name in match.columns for match in matches):
+        return {Direction.RESTORE}, f"; {WHERE} matches by it, and may ask for something else by then"
+    asking = [match.values[name] for match in matches if name in match.values]
+    found: set[Direction] = set()
+    for value in asking if new is None else ():
+        found |= _judged(fields, old, value)[0]
+    return found, f"; where the row matches, {WHERE} says what it is then" if found else ""
 
 
 def _says_the_same(one: Value, other: Value) -> bool:

@@ -27,9 +27,10 @@ from reconciler.edit import Edit
 from reconciler.edit_files import EditedFile, edit_files, undo_edited, write_edited
 from reconciler.errors import Failed, InvalidInput, NotAsExpected, Problem, Refused, UsageProblem
 from reconciler.fit import problems_of_reading, relation_of, relations_of
+from reconciler.fleets import with_matching_rows
 from reconciler.history import HistoryEntry, RunEntry, read_history, read_runs
 from reconciler.history_query import HistoryQuery
-from reconciler.model import FieldKey, Finding, Json, Location, Missing, Row, RowKey, Value
+from reconciler.model import FieldKey, Finding, Json, Location, Matched, Missing, Row, RowKey, Value
 from reconciler.project import STATE, Project
 from reconciler.sources import files_in_work_tree
 from reconciler.transaction import begin_read_only
@@ -150,7 +151,7 @@ def plan_rollback(
         raise UsageProblem('this needs a reason, which goes into the commit and the audit log: --reason "..."')
     runs, by_commit = find_runs(connection, project, name)
     found = _changes(connection, runs, by_commit)
-    seen = _look(connection, project, {(table, key) for table, key, _ in found})
+    seen, project = _look(connection, project, {(table, key) for table, key, _ in found})
     back: list[Back] = []
     conflicts: list[Conflict] = []
     for field in sorted(found):
@@ -233,13 +234,17 @@ def _changes(connection: DatabaseConnection, runs: Sequence[RunEntry], by_commit
     return found
 
 
-def _look(connection: DatabaseConnection, project: Project, rows: set[RowKey]) -> dict[RowKey, Seen]:
-    """What the ledger and the database have of these rows; one statement for each table."""
+def _look(
+    connection: DatabaseConnection, project: Project, rows: set[RowKey]
+) -> tuple[dict[RowKey, Seen], Project]:
+    """What the ledger and the database have of these rows, one statement for each table; and the project with what
+    `$where` asks of them.
+    """
     seen: dict[RowKey, Seen] = {}
     definitions = project.definitions
     with begin_read_only(connection, doing="looking at the rows"):
         catalog = read_catalog(connection, relations_of(definitions))
-        problems = problems_of_reading(definitions, {}, catalog)
+        problems = problems_of_reading(definitions, {}, catalog, project.matches)
         if problems:
             raise NotAsExpected(problems)
         for name, table in definitions.tables.items():
@@ -249,7 +254,9 @@ def _look(connection: DatabaseConnection, project: Project, rows: set[RowKey]) -
             if keys:
                 found = compare(connection, table, relation_of(catalog, table), asked, has_ledger=True, only_keys=keys)
                 seen |= {(name, row.key): row for row in found}
-    return seen
+        wanted = {name: [key for of_table, key in rows if of_table == name] for name in definitions.tables}
+        project = with_matching_rows(connection, project, catalog, wanted)
+    return seen, project
 
 
 def _judge(project: Project, field: FieldKey, found: _Found, seen: Seen | None, reason: str) -> Back | Conflict:
@@ -296,6 +303,9 @@ def _why_not(found: _Found, value: Value | None, seen: Seen | None, field: str) 
         return "it is what it was before"
     if value is None:
         return "git no longer names it"
+    if isinstance(value, Matched):
+        what = f"a `$where` asks for it, of all rows with {value.match}"
+        return f"{what}: change that entry, `git revert` the commit, or name the row itself"
     if not equal(value.data, last.after):
         if _is_ahead(last.run):
             what = "files that were not committed" if last.run.dirty else "a commit that is not merged"

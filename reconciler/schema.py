@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -16,7 +15,7 @@ import msgspec
 from reconciler.effects.compiled import CompiledEffect, compile_effects
 from reconciler.effects.templates import Names
 from reconciler.errors import Problem, nearest
-from reconciler.fields import ArrayField, Field, FieldBase, field_type_names
+from reconciler.fields import ArrayField, Field, FieldBase, JsonField, field_type_names
 from reconciler.invariants import rule_problems
 from reconciler.model import Location
 from reconciler.nodes import Document, Node
@@ -49,6 +48,7 @@ class TableDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     audit: TableAudit
     secret: list[Name] = []
     fields: dict[str, Any]
+    match: dict[str, Any] = {}
 
 
 class Places:
@@ -88,13 +88,19 @@ class Places:
         return Location(self._file, line, column)
 
 
+_NOT_MATCHED = (JsonField, ArrayField)
+_OF_FIELDS_ALONE = ("restore", "masked_by", "drift", "effects", "kill", "nullable")
+"""What has no meaning for a column that git only looks at."""
+
+
 class Table:
     """A table as its schema file defines it: the definition, its typed fields in order of name, and their places.
 
-    `effects` and `proofs` have only the fields that have some; the proofs of its effects are among a field's.
+    `effects` has only the fields that have some. `matchable` are the columns that a `$where` may match by: the fields
+    with single values, and those that are declared for nothing else (`matched`).
     """
 
-    __slots__ = ("definition", "effects", "fields", "name", "places", "proofs", "secret")
+    __slots__ = ("definition", "effects", "fields", "matchable", "matched", "name", "places", "secret")
 
     def __init__(
         self,
@@ -102,13 +108,15 @@ class Table:
         fields: Mapping[str, Field],
         places: Places,
         effects: Mapping[str, tuple[CompiledEffect, ...]],
-        proofs: Mapping[str, tuple[Any, ...]],
+        matched: Mapping[str, Field],
     ) -> None:
         self.name = definition.table
         self.definition = definition
         self.fields: dict[str, Field] = dict(sorted(fields.items()))
         self.effects = effects
-        self.proofs = proofs
+        self.matched: dict[str, Field] = dict(sorted(matched.items()))
+        single = {name: field for name, field in self.fields.items() if not isinstance(field, _NOT_MATCHED)}
+        self.matchable: dict[str, Field] = {**single, **self.matched}
         self.secret = frozenset(definition.secret)
         self.places = places
 
@@ -211,10 +219,31 @@ def _read_table(document: Document, places: Places, problems: list[Problem]) -> 
         field = _read_field(name, body, places, problems)
         if field is not None:
             fields[name] = field
+    matched = _read_matched(definition, places, problems)
     problems.extend(_contradictions(definition, places))
     effects = _effects(definition, fields, places, problems)
-    proofs = _proofs(fields, places, problems)
-    return Table(definition, fields, places, effects, proofs) if len(problems) == before else None
+    return Table(definition, fields, places, effects, matched) if len(problems) == before else None
+
+
+def _read_matched(definition: TableDefinition, places: Places, problems: list[Problem]) -> dict[str, Field]:
+    """The columns that a `$where` may match by, and that git does not manage."""
+    matched: dict[str, Field] = {}
+    for name, body in definition.match.items():
+        if name in definition.fields:
+            problems.append(Problem(f"{name} is a field, and may be matched as it is", places.of("match", name)))
+            continue
+        field = _read_field(name, body, places, problems, part="match")
+        if field is None:
+            continue
+        if isinstance(field, _NOT_MATCHED):
+            where = places.of("match", name, "type")
+            problems.append(Problem(f"a column of type {field.type_name} cannot be matched", where))
+        for alone in _OF_FIELDS_ALONE:
+            if alone in body:
+                text = f"`{alone}` has no meaning for a column that is only matched"
+                problems.append(Problem(text, places.of("match", name, alone), "remove it"))
+        matched[name] = field
+    return matched
 
 
 def _effects(
@@ -236,49 +265,34 @@ def _effects(
     return effects
 
 
-def _proofs(
-    fields: Mapping[str, Field], places: Places, problems: list[Problem]
-) -> dict[str, tuple[Any, ...]]:
-    """The `CompiledProof`s of every field that has some. Only a schema with a proof imports what reads one."""
-    proofs = {}
-    for name, field in fields.items():
-        if not field.verify and not any(effect.verify for effect in field.effects):
-            continue
-        from reconciler.verify.compiled import compile_proofs
-
-        compiled, wrong = compile_proofs(field, partial(places.node, "fields", name))
-        problems.extend(Problem(message, places.of("fields", name, *path), hint) for path, message, hint in wrong)
-        if compiled:
-            proofs[name] = compiled
-    return proofs
-
-
-def _read_field(name: str, body: Any, places: Places, problems: list[Problem]) -> Field | None:
+def _read_field(
+    name: str, body: Any, places: Places, problems: list[Problem], part: str = "fields"
+) -> Field | None:
     if not isinstance(body, dict) or "type" not in body:
-        where = places.of("fields", name)
+        where = places.of(part, name)
         problems.append(Problem(f"field {name} has no type", where, "for example {type: boolean, kill: false}"))
         return None
     if body["type"] not in field_type_names():
         hint = nearest(str(body["type"]), field_type_names()) or f"one of {', '.join(field_type_names())}"
-        problems.append(Problem(f"{body['type']} is not a type", places.of("fields", name, "type"), hint))
+        problems.append(Problem(f"{body['type']} is not a type", places.of(part, name, "type"), hint))
         return None
     try:
         field: Field = msgspec.convert(body, Field)
     except msgspec.ValidationError as error:
-        problems.append(_problem_of(error, places, ("fields", name), _properties_of_field(body["type"])))
+        problems.append(_problem_of(error, places, (part, name), _properties_of_field(body["type"])))
         return None
-    wrong = [Problem(f"{message}", places.of("fields", name, part)) for part, message in field.definition_problems()]
-    for part in sorted(_OF_A_FIELD & set(body["items"] if isinstance(field, ArrayField) else ())):
-        text = f"`{part}` says something of a field, and has no meaning below `items`"
-        wrong.append(Problem(text, places.of("fields", name, "items", part), "remove it"))
+    wrong = [Problem(text, places.of(part, name, which)) for which, text in field.definition_problems()]
+    for which in sorted(_OF_A_FIELD & set(body["items"] if isinstance(field, ArrayField) else ())):
+        text = f"`{which}` says something of a field, and has no meaning below `items`"
+        wrong.append(Problem(text, places.of(part, name, "items", which), "remove it"))
     if field.restore is not None and not _has_kill_side(field):
         text = "`restore` guards the way back from the kill side, and the field has none"
-        wrong.append(Problem(text, places.of("fields", name, "restore"), "kill: false, lower or a list of values"))
+        wrong.append(Problem(text, places.of(part, name, "restore"), "kill: false, lower or a list of values"))
     problems.extend(wrong)
     return None if wrong else field
 
 
-_OF_A_FIELD = {"drift", "effects", "kill", "masked_by", "restore", "title", "verify"}
+_OF_A_FIELD = {"drift", "effects", "kill", "masked_by", "restore", "title"}
 """What the items of an array cannot say: only the array as a whole is a field."""
 
 
@@ -301,6 +315,8 @@ def _contradictions(definition: TableDefinition, places: Places) -> Iterator[Pro
     for part, column in (("key", definition.key), ("label", definition.label), ("touch", definition.touch)):
         if column in secret:
             yield Problem(f"{column} is named under `secret`, and can never be read", places.of(part))
+    for name in secret.intersection(definition.match):
+        yield Problem(f"{name} is named under `secret`, and can never be read", places.of("match", name))
     if definition.audit.tenant in secret:
         yield Problem(f"{definition.audit.tenant} is named under `secret`", places.of("audit", "tenant"))
     for name in secret.intersection(definition.create):

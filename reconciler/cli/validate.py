@@ -52,14 +52,16 @@ def command(directory: Path, revision: str | None, changes: str | None, output: 
     rows = sum(len(of_table) for of_table in project.desired.values())
     fields = sum(len(row.values) for of_table in project.desired.values() for row in of_table.values())
     tables = len(project.definitions.tables)
+    matches = sum(map(len, project.matches.values()))
     if output == "json":
         import json
 
-        counts = {"tables": tables, "rows": rows, "fields": fields, "playbooks": len(playbooks)}
+        counts = {"tables": tables, "rows": rows, "fields": fields, "matches": matches, "playbooks": len(playbooks)}
         put(json.dumps({"format_version": 1, "valid": True, **counts}))
         return
     runbook = f"; {len(playbooks)} playbooks" if playbooks else ""
-    put(f"Valid: {rows} rows with {fields} managed fields; schemas for {tables} tables{runbook}.")
+    asked = f", {matches} entries of $where" if matches else ""
+    put(f"Valid: {rows} rows with {fields} managed fields{asked}; schemas for {tables} tables{runbook}.")
 
 
 def _validate_changes(directory: Path, changes: str, also: Also, output: str) -> None:

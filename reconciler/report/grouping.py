@@ -32,6 +32,11 @@ class Group(msgspec.Struct, frozen=True):
         return self.changes[0]
 
     @property
+    def same_place(self) -> bool:
+        """Whether all of them are asked for in one place."""
+        return all(change.location == self.first.location for change in self.changes)
+
+    @property
     def same_reason(self) -> bool:
         """Whether one reason was given for all of them."""
         return all(change.reason == self.first.reason for change in self.changes)
@@ -50,13 +55,19 @@ def _collect(changes: Sequence[Change], key: Callable[[Change], Hashable]) -> li
     groups: dict[Hashable, list[Change]] = {}
     for change in changes:
         groups.setdefault(key(change), []).append(change)
-    by_field = sorted(groups.values(), key=lambda members: (members[0].table, members[0].field))
+    by_field = sorted(groups.values(), key=lambda each: (each[0].table, each[0].match or "", each[0].field))
     return list(map(tuple, by_field))
+
+
+def apart(changes: Sequence[Change]) -> tuple[list[Change], list[Change]]:
+    """The changes that a `$where` asks for, which are always grouped, and those of rows that are named."""
+    matched = [change for change in changes if change.match is not None]
+    return matched, [change for change in changes if change.match is None] if matched else list(changes)
 
 
 def _kind(change: Change) -> tuple[Hashable, ...]:
     guard = change.hold.guard if change.hold else None
-    return (change.table, change.field, change.action, change.finding, change.direction, guard)
+    return (change.table, change.match, change.field, change.action, change.finding, change.direction, guard)
 
 
 def _values(change: Change) -> tuple[str, str]:

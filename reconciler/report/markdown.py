@@ -57,23 +57,12 @@ def outcome_report(outcome: Outcome, page: Page, more: Sequence[str] = ()) -> st
     total = [
         f"**{prose(words.outcome_sentence(outcome))}**",
         prose(words.effects_sentence(outcome)),
-        _proof(outcome) if outcome.verdicts else "",
         f"⚠️ {prose(on_purpose)}" if on_purpose else "",
         *more,
         _waived(plan, page),
     ]
     body = _body(plan, outcome.notices, page, done=True)
     return fit(f"### reconcile: {headline or 'no row was changed'}", total, body, _footer(plan, page), page)
-
-
-def _proof(outcome: Outcome) -> str:
-    """Whether it is in effect, and what is not."""
-    from reconciler.report import proof
-
-    if proof.in_effect(outcome.verdicts):
-        return f"✅ {prose(proof.headline(outcome.verdicts))}"
-    unseen = "".join(f"\n- {prose(said)}" for said in proof.unseen_lines(outcome.verdicts))
-    return f"⚠️ **{prose(proof.headline(outcome.verdicts))}**\n{unseen}"
 
 
 # The headline ---------------------------------------------------------------------------------------------------------
@@ -100,7 +89,11 @@ def headline_of(plan: Plan, page: Page, *, done: bool = False) -> str:
     for (rank, _, _), changes in sorted(subjects.items(), key=lambda item: item[0])[:_CLAUSES]:
         verb = "" if rank == last else f"{verbs[rank]} "
         more = f" and {len(changes) - 1:,} more" if len(changes) > 1 else ""
-        clauses.append(f"{verb}{page.subject(changes[0])}{more}")
+        told_once = len(changes) > 1 and changes[0].match is not None and len({one.match for one in changes}) == 1
+        subject = f"{page.subject(changes[0])}{more}"
+        if told_once:
+            subject = f"{page.title(changes[0])} for {prose(words.rows_alike(changes))}"
+        clauses.append(f"{verb}{subject}")
         left, last = left - len(changes), rank
     return ", ".join([*clauses, f"and {words.plural(left, 'more change')}"] if left else clauses)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from reconciler.model import Action, Change, Missing
 from reconciler.report import words
-from reconciler.report.grouping import Group, group
+from reconciler.report.grouping import Group, apart, group
 from reconciler.report.markdown_text import code, prose
 from reconciler.report.page import Block, Page
 
@@ -35,11 +35,13 @@ def table(heading: str, changes: Sequence[Change], page: Page) -> Block:
 
     A comment is some 100 characters wide, which is why places and keys have no columns of their own.
     """
-    if len(changes) > page.long:
+    matched, named = apart(changes)
+    asked = tuple(_group_line(each, page) for each in group(matched))
+    if len(named) > page.long:
         head = "| | Rows | Field | Before&nbsp;→&nbsp;after | Why |\n|---|---|---|---|---|\n"
-        return heading + head, tuple(_group_line(each, page) for each in group(changes))
+        return heading + head, (*asked, *(_group_line(each, page) for each in group(named)))
     head = "| | Row | Field | Before&nbsp;→&nbsp;after | Why |\n|---|---|---|---|---|\n"
-    return heading + head, tuple(_single_line(change, page) for change in changes)
+    return heading + head, (*asked, *(_single_line(change, page) for change in named))
 
 
 def _single_line(change: Change, page: Page) -> str:
@@ -61,14 +63,16 @@ def _field(change: Change, page: Page) -> str:
 
 
 def _group_line(each: Group, page: Page) -> str:
+    where = f"<br>{prose(words.where(each.first))}" if each.first.match is not None else ""
+    place = page.place(each.first.location)
     if len(each.changes) == 1:
-        return _single_line(each.first, page)
+        return _line(each.first, _row(each.first) + where, _values(each.first), place, page)
     names = list(dict.fromkeys(words.row_name(change) for change in each.changes[:50]))[:3]
     of_table = prose(words.shorten(each.first.table, 80))
-    rows = f"**{words.plural(len(each.changes), 'row')}** of {of_table}<br><sub>such as {prose(', '.join(names))}</sub>"
-    place = page.place(each.first.location)
+    several = f"**{words.plural(len(each.changes), 'row')}** of {of_table}{where}"
+    rows = f"{several}<br><sub>such as {prose(', '.join(names))}</sub>"
     values = _values(each.first) if each.same_values else "(various values)"
-    return _line(each.first, rows, values, f"first at {place}" if place else "", page)
+    return _line(each.first, rows, values, place if each.same_place or not place else f"first at {place}", page)
 
 
 def _row(change: Change) -> str:

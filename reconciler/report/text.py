@@ -15,7 +15,7 @@ from reconciler.model import Action, Change, Location
 from reconciler.outcome import Outcome
 from reconciler.plan import Notice, Plan
 from reconciler.report import words
-from reconciler.report.grouping import LONG, Group, group
+from reconciler.report.grouping import LONG, Group, apart, group
 from reconciler.report.terminal import NARROWEST, Ink, Piece, pack, padded, shown_width
 
 _FEW = 5
@@ -65,27 +65,17 @@ def render_outcome(outcome: Outcome, *, now: datetime, colour: bool, width: int)
     lines.append(ink.paint(words.outcome_sentence(outcome), "strong"))
     effects = words.effects_sentence(outcome)
     lines += [ink.paint(effects, "held" if outcome.effects.waiting or outcome.effects.dead else "")] if effects else []
-    lines += _proof_lines(outcome, ink, width) if outcome.verdicts else []
     on_purpose = words.on_purpose(outcome)
     if on_purpose:
         lines += pack([Piece(on_purpose, "held", breaks=True)], ink, width, 0)
     left = [change for change in outcome.plan.changes if change.action in (Action.HOLD, Action.KEEP)]
+    matched, named = apart(left)
     if left:
-        lines += ["", f"Not done ({words.left(left)}):", *_change_lines(left[:_AGAIN], now, ink, width)[:-1]]
-    if len(left) > _AGAIN:
-        lines.append(f"and {words.plural(len(left) - _AGAIN, 'more field')}: all with `--output json`")
+        shown = [*matched, *named[:_AGAIN]]
+        lines += ["", f"Not done ({words.left(left)}):", *_change_lines(shown, now, ink, width)[:-1]]
+    if len(named) > _AGAIN:
+        lines.append(f"and {words.plural(len(named) - _AGAIN, 'more field')}: all with `--output json`")
     return _text(lines)
-
-
-def _proof_lines(outcome: Outcome, ink: Ink, width: int) -> list[str]:
-    """Whether it is in effect, and what is not."""
-    from reconciler.report import proof
-
-    style = "strong" if proof.in_effect(outcome.verdicts) else "kill"
-    lines = pack([Piece(proof.headline(outcome.verdicts), style, breaks=True)], ink, width, 0)
-    for said in proof.unseen_lines(outcome.verdicts):
-        lines += pack([Piece(said, "held", breaks=True)], ink, width, _INDENT)
-    return lines
 
 
 def render_problems(problems: Iterable[Problem], *, colour: bool) -> str:
@@ -157,10 +147,12 @@ def _change_lines(changes: Sequence[Change], now: datetime, ink: Ink, width: int
     """The changes, and an empty line after each block of them."""
     recorded = [change for change in changes if change.action is Action.RECORD]
     listed = changes if len(recorded) <= _FEW else [change for change in changes if change.action is not Action.RECORD]
-    if len(listed) > LONG:
-        lines = list(_grouped_lines(listed, now, ink, width))
+    matched, named = apart(listed)
+    lines = list(_matched_lines(matched, now, ink, width))
+    if len(named) > LONG:
+        lines += _grouped_lines(named, now, ink, width)
     else:
-        lines = list(_listed_lines(listed, now, ink, width))
+        lines += _listed_lines(named, now, ink, width)
     if len(recorded) > _FEW:
         for line in words.recorded_lines(recorded):
             lines += pack([Piece(line, "faint", breaks=True)], ink, width, 0)
@@ -192,20 +184,38 @@ def _grouped_lines(changes: Sequence[Change], now: datetime, ink: Ink, width: in
     for table, of_table in groupby(groups, key=lambda each: each.first.table):
         yield ink.paint(words.shorten(words.visible(table), 80), "strong")
         for each in of_table:
-            change = each.first
-            several = len(each.changes) > 1
-            who = words.plural(len(each.changes), "row") if several else _row(change)
-            reason = _reason(change) if each.same_reason else Piece("(various reasons)", "faint")
-            where = _where(change)
-            if several and where.text:
-                where = Piece(f"first at {where.text}", "place")
-            yield from columns.lines(each, [Piece(who, "strong"), reason, where], ink)
-            yield from _why(change, words.explanation(change), now, ink, width)
-            if several:
-                yield from pack([Piece(f"such as {_examples(each)}", "faint", breaks=True)], ink, width, _DEEPER)
+            yield from _group_lines(each, columns, now, ink, width)
         yield ""
     yield from pack([Piece(f"Grouped; all {len(changes):,} one by one: `--output json`", breaks=True)], ink, width, 0)
     yield ""
+
+
+def _matched_lines(changes: Sequence[Change], now: datetime, ink: Ink, width: int) -> Iterator[str]:
+    """What each `$where` asks for: one line for all rows alike."""
+    groups = group(changes)
+    columns = _Columns(((each.first.field, each) for each in groups), width)
+    for _, of_match in groupby(groups, key=lambda each: (each.first.table, each.first.match)):
+        alike = list(of_match)
+        change = alike[0].first
+        table = Piece(words.shorten(words.visible(change.table), 80), "strong")
+        yield from pack([table, Piece(words.where(change), "strong", breaks=True)], ink, width, 0)
+        for each in alike:
+            yield from _group_lines(each, columns, now, ink, width)
+        yield ""
+
+
+def _group_lines(each: Group, columns: _Columns, now: datetime, ink: Ink, width: int) -> Iterator[str]:
+    change = each.first
+    several = len(each.changes) > 1
+    who = words.plural(len(each.changes), "row") if several else _row(change)
+    reason = _reason(change) if each.same_reason else Piece("(various reasons)", "faint")
+    where = _where(change)
+    if several and where.text and not each.same_place:
+        where = Piece(f"first at {where.text}", "place")
+    yield from columns.lines(each, [Piece(who, "strong"), reason, where], ink)
+    yield from _why(change, words.explanation(change), now, ink, width)
+    if several:
+        yield from pack([Piece(f"such as {_examples(each)}", "faint", breaks=True)], ink, width, _DEEPER)
 
 
 def _examples(each: Group) -> str:

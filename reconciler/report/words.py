@@ -126,6 +126,19 @@ def row_name(change: Change) -> str:
     return shorten(visible(change.label) or '""', 60) if change.label is not None else shorten(visible(change.key), 60)
 
 
+def rows_alike(changes: Sequence[Change]) -> str:
+    """`41,207 tenants where aiPlan = FREE`: rows that one `$where` means; `3 rows` where none does."""
+    first = changes[0]
+    if first.match is None:
+        return plural(len(changes), "row")
+    return f"{len(changes):,} {shorten(visible(first.table), 80)} {where(first)}"
+
+
+def where(change: Change) -> str:
+    """`where aiPlan = FREE`, for a change that a `$where` asks for; else empty."""
+    return f"where {shorten(visible(change.match), 200)}" if change.match is not None else ""
+
+
 def plural(number: int, noun: str, several: str = "") -> str:
     """`1 row`, `1,200 rows`."""
     return f"{number:,} {noun if number == 1 else several or noun + 's'}"

@@ -18,8 +18,8 @@ from psycopg import Connection, sql
 
 from reconciler.canonical import from_text, text_array
 from reconciler.catalog import Relation
+from reconciler.diff import BY_HAND
 from reconciler.fields import BooleanField, EnumField, IntegerField, NumberField, StringField
-from reconciler.marks import BY_HAND
 from reconciler.model import MISSING, Json, Missing
 from reconciler.schema import Table
 

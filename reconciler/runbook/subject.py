@@ -15,8 +15,7 @@ from psycopg import sql
 from reconciler.catalog import read_catalog
 from reconciler.connection import DatabaseConnection
 from reconciler.errors import NotAsExpected, UsageProblem
-from reconciler.fit import problems_of_reading, relation_of, relations_of
-from reconciler.import_state import made_by_init
+from reconciler.fit import made_by_init, problems_of_reading, relation_of, relations_of
 from reconciler.model import Row
 from reconciler.schema import Definitions, Table
 from reconciler.transaction import begin_read_only

@@ -13,13 +13,13 @@ import pytest
 
 from reconciler.connection import DatabaseConnection, open_database
 from reconciler.database_url import parse_database_url
+from reconciler.diff import BY_HAND
 from reconciler.errors import UsageProblem
 from reconciler.history import HistoryEntry, read_history, read_runs
 from reconciler.history_query import HistoryQuery
 from reconciler.history_timeline import HandKill, HeldRuns, Timeline, read_timeline
 from reconciler.ledger import RunRecord, record_changes, record_marks, record_run
 from reconciler.ledger_schema import upgrade
-from reconciler.marks import BY_HAND
 from reconciler.model import Action, Change, Direction, Finding, Json, Mark
 from reconciler.report.timeline import render_timeline, render_timeline_json
 from reconciler.titles import read_titles

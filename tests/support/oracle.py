@@ -243,3 +243,36 @@ def _release(rule: Rule, memory: Memory, has: Data) -> None:
         memory.killed = None
     memory.base = memory.known = NOTHING
     memory.against, memory.released = None, False
+
+
+# What is asked of rows that look so -----------------------------------------------------------------------------------
+
+Rows = Mapping[str, Mapping[str, Data]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """An entry of `$where`: rows that have one of these values in each column, and what they are to be."""
+
+    columns: Mapping[str, list[Data]]
+    sets: Mapping[str, Data]
+
+
+def asked(rows: Rows, own: Rows, groups: list[Group]) -> dict[str, dict[str, Data]] | None:
+    """What is asked of each row: what its own entry says and, of other fields, what the groups say that it is in.
+
+    None where two groups disagree, and the row itself does not say. What its own entry says counts in its looks, too.
+    """
+    wanted: dict[str, dict[str, Data]] = {}
+    for key, row in rows.items():
+        mine = own.get(key, {})
+        looks = {**row, **mine}
+        of_groups: dict[str, Data] = {}
+        for group in groups:
+            if all(looks[column] in values for column, values in group.columns.items()):
+                for name, data in group.sets.items():
+                    if name not in mine and of_groups.setdefault(name, data) != data:
+                        return None
+        if mine or of_groups:
+            wanted[key] = {**of_groups, **mine}
+    return wanted

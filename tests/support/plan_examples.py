@@ -173,6 +173,7 @@ CHANGES = st.builds(
     label=st.none() | TEXTS,
     hold=_HOLDS,
     waived=st.none() | st.dictionaries(TEXTS, TEXTS, min_size=1, max_size=2),
+    match=st.none() | TEXTS,
 )
 
 PLANS = st.builds(

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from reconciler.diff import diff_row, entry_digest, touched_since_seen
+from reconciler.diff import BY_HAND, diff_row, entry_digest, touched_since_seen
 from reconciler.guards import Situation, hold_back, waiver_digest
-from reconciler.marks import BEFORE_MANAGED, BY_HAND, Doer, marks_after, released
+from reconciler.marks import BEFORE_MANAGED, Doer, marks_after, released
 from reconciler.model import MISSING, Action, Change, FieldKey, Json, Mark, Missing, Row, Value
 from tests.support.definitions import table_of_fields
 
