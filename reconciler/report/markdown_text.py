@@ -28,8 +28,11 @@ _MARKUP = re.compile(
 )
 """What may be markup in a sentence."""
 
+_OF_ADDRESS = r"[a-z0-9._~:/?&=+%,;!'()-]"
+"""What may follow a host's name in an address without ending it, where everything else is written as below."""
+
 _IN_SENTENCE = re.compile(
-    r"(?P<address>\bhttps?://[a-z0-9.-]+\.[a-z0-9]+(?::[0-9]+)?(?:/[^\s<#]*)?(?:#[^\s<#]*)?)"  # with its fragment
+    rf"(?P<address>\bhttps?://[a-z0-9.-]+\.[a-z0-9]+(?::[0-9]+)?(?:/{_OF_ADDRESS}*)?(?:#{_OF_ADDRESS}*)?)"
     r"|(?P<closing>\b(?:clos|fix|resolv)(?:e|es|ed)?(?=:?\s+https?://))"  # closes the issue whose address follows
     r"|(?P<reference>#(?=[0-9])|(?<=\bGH)-(?=[0-9]))"  # the number of an issue, also in owner/repository#1
     rf"|(?P<markup>{_MARKUP.pattern})",

@@ -116,9 +116,9 @@ def hold_sentence(change: Change, now: datetime | None) -> str:
 
 
 def waivers(change: Change) -> list[str]:
-    """`after waived: support confirmed`, for each guard that git waived for the change."""
+    """``guard `after` waived: support confirmed``, for each guard that git waived for the change."""
     waived = sorted((change.waived or {}).items())
-    return [f"{visible(guard)} waived: {visible(reason)}" for guard, reason in waived]
+    return [f"guard `{visible(guard)}` waived: {visible(reason)}" for guard, reason in waived]
 
 
 def row_name(change: Change) -> str:

@@ -15,7 +15,7 @@ from reconciler.console.issues import drift_issue, failure_issue
 from reconciler.errors import InvalidInput, Problem, Refused
 from reconciler.model import MISSING, Action, Change, Direction, Finding, Hold, Location
 from reconciler.outcome import EffectCounts, Outcome
-from reconciler.plan import EffectSummary, Notice, Plan
+from reconciler.plan import EffectSummary, Notice, Plan, count
 from tests.support.plan_examples import COMMIT, HELD, REVISION, change, plan
 
 SOURCE = f"https://github.com/example/platform-state/blob/{COMMIT}"
@@ -136,7 +136,9 @@ def many() -> Plan:
         'the trailer "Reconcile-Allow-Changes: 1200" into the commit message, or apply with --allow-changes 1200 '
         '--reason "..."'
     )
-    return plan([*same, *limits, *others], refusals=(sentence,))
+    changes = [*same, *limits, *others]
+    counts = count(changes, managed_rows=1_500, managed_fields=4_800)
+    return plan(changes, counts=counts, refusals=(sentence,))
 
 
 def various(number: int) -> Plan:

@@ -1,8 +1,8 @@
 """Pictures of what a host shows, light and dark, as a browser draws them: `python -m tests.support.pictures FOLDER`.
 
 Takes the names of tests/support/console_examples.py, all those in PICTURES by default; gives PNG files. They are for
-the README, and for whoever changes a report to look at. It needs Node, npm and Chromium, which nothing else of the
-project does; scripts/pictures runs it.
+the README, and for whoever changes a report to look at. It needs npm, Node and Chromium, which no part of the program
+does; pngquant makes the files a third as large where it is installed. scripts/pictures runs it.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def main(folder: Path, names: list[str]) -> None:
                     subprocess.run(draw, input=EXAMPLES[name]().encode(), stdout=drawn, check=True)
                 picture = folder / f"{name}-{theme}.png"
                 photograph(page, picture, work / "browser")
+                shrink(picture)
                 print(f"{picture}: {picture.stat().st_size:,} bytes")
 
 
@@ -57,6 +58,12 @@ def photograph(page: Path, picture: Path, profile: Path) -> None:
         raise SystemExit(f"Chromium did not say how high {page.name} is")
     height = int(found[1]) + _FRAME
     _browse(profile, f"--window-size={WIDTH},{height}", f"--screenshot={picture.resolve()}", page.as_uri())
+
+
+def shrink(picture: Path) -> None:
+    """Fewer colours: flat pages need few."""
+    if shutil.which("pngquant"):
+        subprocess.run(["pngquant", "--force", "--strip", "--ext", ".png", "64", str(picture)], check=True)
 
 
 def _browse(profile: Path, *arguments: str) -> str:

@@ -70,7 +70,7 @@ def test_a_change_is_said_in_words_at_the_line_of_its_value() -> None:
 def test_what_is_held_says_until_when_and_a_waiver_is_said() -> None:
     said = {each.title: each.message for each in annotations_of(examples.FULL, titles=examples.TITLES)}
     assert "held until 2026-11-27 09:00 UTC: killed 50 min ago" in said["Holds back AI for Acme Bakery"]
-    assert "after waived: support confirmed with the provider" in said["Restores WhatsApp for Corner Shop"]
+    assert "guard `after` waived: support confirmed with the provider" in said["Restores WhatsApp for Corner Shop"]
 
 
 def test_recorded_fields_are_one_annotation_for_each_table() -> None:

@@ -205,6 +205,7 @@ def test_no_name_ends_its_marker(name: str) -> None:
 
 @given(TEXTS)
 @example(HOSTILE_TEXT)
+@example("https://e.example/i.png)$#1 https://e.example/a@ana#2 https://e.example/a|#3")
 @example("closes https://github.com/o/r/issues/1")
 def test_no_element_and_no_reference_comes_from_a_text_wherever_it_stands(text: str) -> None:
     for draw in (

@@ -105,6 +105,14 @@ def test_nobody_is_mentioned() -> None:
     assert "@" not in code("@everyone")
 
 
+def test_no_issue_is_referred_to_or_closed_and_nothing_at_the_start_is_a_command_of_gitlab() -> None:
+    assert prose("/close") == "&#47;close"
+    assert prose("a/b #x") == "a/b &#35;x"
+    assert prose("closes #12, GH-3") == "closes <span>&#35;</span>12, GH<span>&#45;</span>3"
+    assert prose("fixes https://example.org/issues/4") == "f&#8203;ixes https://example.org/issues/4"
+    assert prose("fixes what https://example.org/a#5 says") == "fixes what https://example.org/a#5 says"
+
+
 def test_the_headline_says_what_happens_in_words_kills_first() -> None:
     restore = change(
         key="b", field="isAiEnabled", label="Bolt", direction=Direction.RESTORE, before=False, desired=True
