@@ -18,6 +18,7 @@ from reconciler.actual import Mismatch, Seen, compare, count_rows, expectations,
 from reconciler.blast import refusals, tables_to_count
 from reconciler.canonical import to_text
 from reconciler.catalog import Catalog, Relation, read_catalog
+from reconciler.connection import is_rehearsing
 from reconciler.diff import diff_row
 from reconciler.effects.following import count_following
 from reconciler.errors import InvalidInput, NotAsExpected, Problem, UsageProblem, nearest
@@ -170,10 +171,10 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
 
 
 def _clock(inputs: Inputs, head: Head, catalog: Catalog) -> datetime:
-    """The database's clock, which all runs share, whatever machine they are on; in a demo's database, another."""
+    """The database's clock, which all runs share, whatever machine they are on; in a demo or a drill, another."""
     if inputs.now is None:
         return catalog.now
-    if not head.movable_clock:
+    if not head.movable_clock and not is_rehearsing():
         raise UsageProblem("--now moves the clock of a demo's database only")
     return inputs.now
 

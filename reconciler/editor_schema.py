@@ -8,11 +8,13 @@ Draft 2020-12, as yaml-language-server understands it.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from reconciler.effects.declared import KINDS
+from reconciler.errors import Problem
 from reconciler.fields import (
     ArrayField,
     BooleanField,
@@ -29,6 +31,7 @@ from reconciler.plan_json import plan_json_schema
 from reconciler.playbook import BEFORE, Playbook
 from reconciler.policy import AUDIT_WORDS, Policy
 from reconciler.schema import Definitions, Table, TableDefinition
+from reconciler.verify.declared import PROOF_KINDS
 from reconciler.where import WHERE
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -45,6 +48,39 @@ def editor_schemas(definitions: Definitions) -> dict[str, str]:
     for name, table in definitions.tables.items():
         documents[f"{name}.state.schema.json"] = state_schema(table)
     return {name: json.dumps(document, indent=2, ensure_ascii=False) + "\n" for name, document in documents.items()}
+
+
+def editor_settings(definitions: Definitions) -> str:
+    """.vscode/settings.json: which of these schemas counts for which path, for files without a line that names it."""
+    paths = {f"{name}.state": [f"state/{name}.yaml", f"state/{name}/**/*.yaml"] for name in definitions.tables}
+    paths["table"] = [f"schemas/{name}.yaml" for name in definitions.tables]
+    paths |= {"policy": ["schemas/policy.yaml"], "playbook": ["schemas/playbooks/**/*.yaml"]}
+    matched = {f"./schemas/json/{name}.schema.json": patterns for name, patterns in paths.items()}
+    settings = {"yaml.schemas": matched, "[yaml]": {"editor.tabSize": 2, "editor.insertSpaces": True}}
+    return json.dumps(settings, indent=2) + "\n"
+
+
+def stale_files(folder: Path, definitions: Definitions) -> tuple[list[str], list[str]]:
+    """The names of files in `schemas/json` that are missing or out of date, and of those that belong to no table."""
+    wanted = editor_schemas(definitions)
+    stale = [name for name, text in wanted.items() if _text_of(folder / name) != text]
+    return stale, [file.name for file in sorted(folder.glob("*.state.schema.json")) if file.name not in wanted]
+
+
+def stale_problems(folder: Path, definitions: Definitions) -> list[Problem]:
+    """The same as Problems, each with what to do."""
+    stale, extra = stale_files(folder, definitions)
+    return [
+        *(Problem(f"schemas/json/{name} is out of date", None, "run `reconcile schema`") for name in stale),
+        *(Problem(f"schemas/json/{name} belongs to no table", None, "`reconcile schema`") for name in extra),
+    ]
+
+
+def _text_of(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
 
 
 def state_schema(table: Table) -> dict[str, Any]:
@@ -204,6 +240,7 @@ def _of_table_files() -> dict[str, Any]:
         "additionalProperties": field,
     }
     definitions["Effect"]["oneOf"] = [{"required": [kind]} for kind in KINDS]
+    definitions["Proof"]["oneOf"] = [{"required": [kind]} for kind in PROOF_KINDS]
     return {"$schema": _DRAFT, **table, "$defs": definitions}
 
 

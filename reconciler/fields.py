@@ -20,15 +20,10 @@ from reconciler.canonical import number
 from reconciler.effects.declared import Effect
 from reconciler.model import Direction, Json
 from reconciler.nodes import Node, Scalar, Sequence
+from reconciler.scalars import Duration as Duration
 from reconciler.scalars import looks_like_yaml11_boolean, resolve, to_json
-
-Duration = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]*(s|m|h|d)$", description="a duration: 90s, 30m, 24h, 7d")]
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def seconds(duration: str) -> int:
-    """The length of a `Duration` in seconds."""
-    return int(duration[:-1]) * _SECONDS[duration[-1]]
+from reconciler.scalars import seconds as seconds
+from reconciler.verify.declared import Proof
 
 
 class NotAValue(ValueError):
@@ -53,7 +48,8 @@ class FieldBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
 
     `title` is what people call the field ("WhatsApp"); `drift` what to do when the database has moved to neither side;
     `nullable` whether `null` may be written. `masked_by` names the field (table/row.field) that, on its own kill side,
-    makes this one have no effect. `effects` are what follows a change once it is committed.
+    makes this one have no effect. `effects` are what follows a change once it is committed, and `verify` is what must
+    be seen after that.
     """
 
     title: str | None = None
@@ -62,6 +58,7 @@ class FieldBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
     nullable: bool = False
     drift: Literal["revert", "keep"] = "revert"
     effects: list[Effect] = []
+    verify: list[Proof] = []
 
     @property
     def type_name(self) -> str:

@@ -21,6 +21,8 @@ _LEDGER = {
     "match_entry": "INSERT, DELETE",
     "freeze": "INSERT, UPDATE",
     "outbox": "INSERT, UPDATE",
+    "proof": "INSERT, UPDATE",
+    "unseen": "INSERT",
 }
 """What an apply does to the ledger's tables: runs and changes are only added, and `meta` is for `reconcile init`."""
 

@@ -10,7 +10,7 @@ others cost).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -31,6 +31,7 @@ from reconciler.history_query import (
 )
 from reconciler.ledger_schema import VERSION, installed_version
 from reconciler.model import MISSING, Direction, Finding, Json, Missing
+from reconciler.outcome import Verdict
 from reconciler.transaction import begin_read_only
 
 __all__ = [
@@ -56,7 +57,8 @@ COUNTED = 10_000
 class RunEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One run. Times are RFC 3339 in UTC.
 
-    `dirty`: uncommitted files were applied beside the commit; `ahead`: the commit was not merged yet.
+    `dirty`: uncommitted files were applied beside the commit; `ahead`: the commit was not merged yet. `proofs` are the
+    verdicts on what was to be seen in effect, without the single changes that were not.
     """
 
     id: str
@@ -76,10 +78,14 @@ class RunEntry(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     scope: dict[str, Any] = {}
     counts: dict[str, int] = {}
+    proofs: tuple[Verdict, ...] = ()
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One field that was written. `before` is MISSING where the row did not exist. `id` is its audit entry's."""
+    """One field that was written. `before` is MISSING where the row did not exist. `id` is its audit entry's.
+
+    `unseen` is what was seen instead of its effect, of each proof that has failed.
+    """
 
     id: str
     at: str
@@ -97,6 +103,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     file: str | None
     line: int | None
     run: RunEntry
+    unseen: tuple[str, ...] = ()
 
     @property
     def why(self) -> str | None:
@@ -192,12 +199,17 @@ def _number_of(source: sql.Composable) -> sql.Composed:
 
 _RUN = sql.SQL(
     """r.id::text, r.at, r.commit_id, r.author_name, r.author_email, r.committer_name, r.committer_email, r.actor,
-               r.reason, r.dirty, r.ahead, r.outcome, r.run_url, r.pull_request, r.version, r.scope, r.counts"""
+               r.reason, r.dirty, r.ahead, r.outcome, r.run_url, r.pull_request, r.version, r.scope, r.counts,
+               -- A run that has no proof, as most have none, costs a look into the index.
+               (SELECT jsonb_agg(to_jsonb(p) ORDER BY p.ordinal) FROM reconciler.proof p WHERE p.run_id = r.id)"""
 )
 
 ENTRY = sql.SQL(
     """c.id::text, c.at, c.table_name, c.key, c.label, c.tenant, c.field, c.before::text, c.after::text, c.finding,
-       c.direction, c.reason, c.waived, c.file, c.line, {}"""
+       c.direction, c.reason, c.waived, c.file, c.line,
+       ARRAY(SELECT u.said FROM reconciler.unseen u
+              WHERE u.run_id = c.run_id AND u.table_name = c.table_name AND u.key = c.key AND u.field = c.field
+              ORDER BY u.ordinal), {}"""
 ).format(_RUN)
 """The columns of a HistoryEntry, of a change `c` and its run `r`."""
 
@@ -220,7 +232,7 @@ def need_ledger(connection: Connection[Any]) -> None:
 def entry_of(row: Sequence[Any]) -> HistoryEntry:
     """The entry of a row of the columns ENTRY."""
     identity, at, table, key, label, tenant, field, before, after = row[:9]
-    finding, direction, reason, waived, file, line = row[9:15]
+    finding, direction, reason, waived, file, line, unseen = row[9:16]
     return HistoryEntry(
         id=identity,
         at=format_timestamp(at),
@@ -237,13 +249,14 @@ def entry_of(row: Sequence[Any]) -> HistoryEntry:
         waived=waived or {},
         file=file,
         line=line,
-        run=_run(row[15:]),
+        run=_run(row[16:]),
+        unseen=tuple(unseen),
     )
 
 
 def _run(row: Sequence[Any]) -> RunEntry:
     identity, at, commit, author_name, author_email, committer_name, committer_email, actor, reason = row[:9]
-    dirty, ahead, outcome, run_url, pull_request, version, scope, counts = row[9:]
+    dirty, ahead, outcome, run_url, pull_request, version, scope, counts, proofs = row[9:]
     return RunEntry(
         id=identity,
         at=format_timestamp(at),
@@ -262,4 +275,19 @@ def _run(row: Sequence[Any]) -> RunEntry:
         version=version,
         scope=scope,
         counts=counts,
+        proofs=tuple(map(_verdict, proofs or ())),
+    )
+
+
+def _verdict(row: Mapping[str, Any]) -> Verdict:
+    return Verdict(
+        table=row["table_name"],
+        field=row["field"],
+        kind=row["kind"],
+        target=row["target"],
+        changes=row["changes"],
+        asked=row["asked"],
+        seen=row["seen"] or 0,
+        after_s=None if row["after_ms"] is None else row["after_ms"] / 1000,
+        waited_s=None if row["waited_ms"] is None else row["waited_ms"] / 1000,
     )

@@ -152,6 +152,39 @@ CREATE INDEX outbox_due ON reconciler.outbox (next_attempt_at) WHERE state = 'pe
 CREATE INDEX outbox_row ON reconciler.outbox (table_name, key, endpoint, sequence) WHERE state IN ('pending', 'dead');
 CREATE INDEX outbox_run ON reconciler.outbox (run_id);
 CREATE INDEX outbox_told ON reconciler.outbox (key, endpoint, field, at) WHERE table_name = '';
+
+-- Whether a run's changes were seen in effect: what was found of each proof that they called for, written after the
+-- commit, in two steps: that it is asked, and what came of it (null until then). Times are from the commit; `after_ms`
+-- is null where nothing was seen.
+CREATE TABLE reconciler.proof (
+    run_id     uuid NOT NULL REFERENCES reconciler.run (id),
+    ordinal    integer NOT NULL,
+    at         timestamptz NOT NULL DEFAULT now(),
+    table_name text NOT NULL,
+    field      text NOT NULL,
+    kind       text NOT NULL,
+    target     text NOT NULL,
+    changes    integer NOT NULL,
+    asked      integer NOT NULL,
+    seen       integer,
+    after_ms   integer,
+    waited_ms  integer,
+    PRIMARY KEY (run_id, ordinal)
+);
+CREATE INDEX proof_open ON reconciler.proof (run_id) WHERE waited_ms IS NULL;
+
+-- The changes that were not, and what was seen instead.
+CREATE TABLE reconciler.unseen (
+    run_id     uuid NOT NULL,
+    ordinal    integer NOT NULL,
+    table_name text NOT NULL,
+    key        text NOT NULL,
+    field      text NOT NULL,
+    label      text,
+    said       text NOT NULL,
+    PRIMARY KEY (run_id, table_name, key, field, ordinal),
+    FOREIGN KEY (run_id, ordinal) REFERENCES reconciler.proof (run_id, ordinal)
+);
 """,
 }
 

@@ -6,6 +6,8 @@ because a plan is what would be done, and is the same whether it is done or not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from reconciler.plan import Notice, Plan
@@ -27,12 +29,57 @@ class EffectCounts(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.delivered or self.waiting or self.dead)
 
 
+class Proving(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run waits for its changes to be in effect.
+
+    `wanted` False: not at all. `at_most_s` shortens the time of every proof, in seconds. `watching` is told how far it
+    is, several times a second; an empty text when it is over.
+    """
+
+    wanted: bool = True
+    at_most_s: float | None = None
+    watching: Callable[[str], None] = lambda _: None
+
+
+class Unseen(msgspec.Struct, frozen=True):
+    """One change that was not seen in effect, and what was seen instead."""
+
+    key: str
+    label: str | None
+    said: str
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found of one proof of a run. Times are in seconds, from the commit.
+
+    `changes` called for it, `asked` of them were asked (a sample, where it is less), `seen` were in effect. `after_s`
+    is when the last of these was first seen, `waited_s` when there was no more asking; None: the run has not said yet,
+    or was ended before it could. `unseen` are the others.
+    """
+
+    table: str
+    field: str
+    kind: str
+    target: str
+    changes: int
+    asked: int
+    seen: int
+    after_s: float | None
+    waited_s: float | None
+    unseen: tuple[Unseen, ...] = ()
+
+    @property
+    def in_effect(self) -> bool:
+        """Whether everything that was asked was seen."""
+        return self.seen == self.asked
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What one run did, all of it in one transaction.
 
     `applied`, `recorded` and `released` count fields; `audit_entries` counts rows of the platform's audit table.
     `duration_s` is in seconds, from the start of the run to the commit. `dirty` says that uncommitted files were
-    applied, and `reason` why.
+    applied, and `reason` why. `verdicts` are what was found of the proofs that its changes called for.
     """
 
     run_id: str
@@ -46,6 +93,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     notices: tuple[Notice, ...] = ()
     effects: EffectCounts = EffectCounts()
+    verdicts: tuple[Verdict, ...] = ()
 
     @property
     def rows(self) -> int:

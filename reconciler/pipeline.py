@@ -50,7 +50,7 @@ from reconciler.lost_answer import Reconnect, was_committed
 from reconciler.marks import Doer, marks_after
 from reconciler.masks import mask_notices
 from reconciler.model import Action, Change, FieldKey, RowKey
-from reconciler.outcome import Outcome
+from reconciler.outcome import Outcome, Proving
 from reconciler.plan import Notice, Plan, Scope
 from reconciler.project import Progress, Project, read_revision, read_work_tree, refuse_uncommitted, silent
 from reconciler.schema import Table
@@ -136,11 +136,13 @@ class Ending(msgspec.Struct, frozen=True):
 
     `reconnect` makes another connection to the same database; without it, a lost answer to COMMIT stays unknown.
     `committed` is called at once when the run is known to be in the database, before anything can interrupt: from
-    there on, nobody may say any more that nothing was applied.
+    there on, nobody may say any more that nothing was applied. `proving` says how to wait for the changes to be in
+    effect, where the schemas declare how that is seen.
     """
 
     reconnect: Reconnect | None = None
     committed: Callable[[], None] = lambda: None
+    proving: Proving = Proving()
 
 
 def apply(
@@ -206,9 +208,15 @@ def _apply_once(
         if outcome is None:
             raise
         outcome = _looked_up(outcome, "interrupted while committing", request, ending)
-    outcome = msgspec.structs.replace(outcome, duration_s=time.monotonic() - started)
+    committed = time.monotonic()
+    outcome = msgspec.structs.replace(outcome, duration_s=committed - started)
     if to_deliver:
         outcome = deliver_effects(connection, project.definitions.policy, outcome)
+    tables = project.definitions.tables
+    if any(change.field in tables[change.table].proofs for change in decision.plan.writes):
+        from reconciler.proving.run import prove
+
+        outcome = prove(connection, project.definitions, decision, run, outcome, ending.proving, committed)
     return outcome, frozenset()
 
 

@@ -225,7 +225,7 @@ def policy_problems(policy: Policy) -> Iterator[tuple[_Path, str, str]]:
         for part, message, hint in _check_problems(check):
             yield ("checks", name, part), message, hint
     for index, notification in enumerate(policy.notify):
-        wrong = url_problem(notification.webhook)
+        wrong = url_problem(notification.webhook.url)
         if wrong is not None:
             yield ("notify", index, "webhook", "url"), *wrong
 

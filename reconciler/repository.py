@@ -92,6 +92,11 @@ class Repository:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def below(self) -> str:
+        """The project's directory below the top of the repository; empty where it is the top."""
+        return self._prefix.decode("utf-8", "backslashreplace").strip("/")
+
     # Commits
 
     def commit(self, revision: str = "HEAD") -> Commit:
@@ -181,6 +186,18 @@ class Repository:
             listed = self._git.output("rev-list", "--max-count=1000", commit.id, f"^{applied}", "--")
             commits += [self.commit(identity.decode("ascii")) for identity in listed.split()]
         return [value for one in commits for value in one.trailers.get(name.lower(), [])]
+
+    def merged_since(self, applied: str | None, commit: Commit, most: int) -> list[str]:
+        """The commits of the branch itself (first parents) that `commit` adds to the applied one, the newest first.
+
+        At most so many; `commit` alone where the applied one is not known, or not here.
+        """
+        if not applied or not _ID.fullmatch(applied) or self._object(applied).kind != "commit":
+            return [commit.id]
+        listed = self._git.output(
+            "rev-list", "--first-parent", f"--max-count={most}", commit.id, f"^{applied}", "--"
+        )
+        return listed.decode("ascii").split()
 
     @property
     def deepen_command(self) -> str:

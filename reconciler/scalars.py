@@ -12,11 +12,23 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from typing import Annotated
+
+import msgspec
 
 from reconciler.model import Json
 from reconciler.nodes import Mapping, Node, Scalar
 
-__all__ = ["MAX_DIGITS", "NotStorable", "looks_like_yaml11_boolean", "resolve", "to_json"]
+__all__ = ["MAX_DIGITS", "Duration", "NotStorable", "looks_like_yaml11_boolean", "resolve", "seconds", "to_json"]
+
+Duration = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]*(s|m|h|d)$", description="a duration: 90s, 30m, 24h, 7d")]
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(duration: str) -> int:
+    """The length of a `Duration` in seconds."""
+    return int(duration[:-1]) * _SECONDS[duration[-1]]
+
 
 MAX_DIGITS = 1_000
 """Numbers with more digits than this, before or after the point, are refused: they are a slip or an attack."""

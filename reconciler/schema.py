@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -89,18 +90,19 @@ class Places:
 
 
 _NOT_MATCHED = (JsonField, ArrayField)
-_OF_FIELDS_ALONE = ("restore", "masked_by", "drift", "effects", "kill", "nullable")
+_OF_FIELDS_ALONE = ("restore", "masked_by", "drift", "effects", "kill", "nullable", "verify")
 """What has no meaning for a column that git only looks at."""
 
 
 class Table:
     """A table as its schema file defines it: the definition, its typed fields in order of name, and their places.
 
-    `effects` has only the fields that have some. `matchable` are the columns that a `$where` may match by: the fields
-    with single values, and those that are declared for nothing else (`matched`).
+    `effects` and `proofs` have only the fields that have some; the proofs of its effects are among a field's.
+    `matchable` are the columns that a `$where` may match by: the fields with single values, and those that are declared
+    for nothing else (`matched`).
     """
 
-    __slots__ = ("definition", "effects", "fields", "matchable", "matched", "name", "places", "secret")
+    __slots__ = ("definition", "effects", "fields", "matchable", "matched", "name", "places", "proofs", "secret")
 
     def __init__(
         self,
@@ -108,12 +110,14 @@ class Table:
         fields: Mapping[str, Field],
         places: Places,
         effects: Mapping[str, tuple[CompiledEffect, ...]],
+        proofs: Mapping[str, tuple[Any, ...]],
         matched: Mapping[str, Field],
     ) -> None:
         self.name = definition.table
         self.definition = definition
         self.fields: dict[str, Field] = dict(sorted(fields.items()))
         self.effects = effects
+        self.proofs = proofs
         self.matched: dict[str, Field] = dict(sorted(matched.items()))
         single = {name: field for name, field in self.fields.items() if not isinstance(field, _NOT_MATCHED)}
         self.matchable: dict[str, Field] = {**single, **self.matched}
@@ -222,7 +226,8 @@ def _read_table(document: Document, places: Places, problems: list[Problem]) -> 
     matched = _read_matched(definition, places, problems)
     problems.extend(_contradictions(definition, places))
     effects = _effects(definition, fields, places, problems)
-    return Table(definition, fields, places, effects, matched) if len(problems) == before else None
+    proofs = _proofs(fields, places, problems)
+    return Table(definition, fields, places, effects, proofs, matched) if len(problems) == before else None
 
 
 def _read_matched(definition: TableDefinition, places: Places, problems: list[Problem]) -> dict[str, Field]:
@@ -265,6 +270,23 @@ def _effects(
     return effects
 
 
+def _proofs(
+    fields: Mapping[str, Field], places: Places, problems: list[Problem]
+) -> dict[str, tuple[Any, ...]]:
+    """The `CompiledProof`s of every field that has some. Only a schema with a proof imports what reads one."""
+    proofs = {}
+    for name, field in fields.items():
+        if not field.verify and not any(effect.verify for effect in field.effects):
+            continue
+        from reconciler.verify.compiled import compile_proofs
+
+        compiled, wrong = compile_proofs(field, partial(places.node, "fields", name))
+        problems.extend(Problem(message, places.of("fields", name, *path), hint) for path, message, hint in wrong)
+        if compiled:
+            proofs[name] = compiled
+    return proofs
+
+
 def _read_field(
     name: str, body: Any, places: Places, problems: list[Problem], part: str = "fields"
 ) -> Field | None:
@@ -292,7 +314,7 @@ def _read_field(
     return None if wrong else field
 
 
-_OF_A_FIELD = {"drift", "effects", "kill", "masked_by", "restore", "title"}
+_OF_A_FIELD = {"drift", "effects", "kill", "masked_by", "restore", "title", "verify"}
 """What the items of an array cannot say: only the array as a whole is a field."""
 
 

@@ -16,6 +16,7 @@ from reconciler.errors import Failed, ReconcileError, UsageProblem
 
 COMMANDS = {
     "approvals": "reconciler.cli.approvals",
+    "ci": "reconciler.cli.ci",
     "deliver": "reconciler.cli.deliver",
     "drift": "reconciler.cli.drift",
     "drill": "reconciler.cli.drill",
@@ -41,6 +42,7 @@ COMMANDS = {
 
 SHORT_HELP = {
     "approvals": "Say whether enough people have approved a pull request, by what it does.",
+    "ci": "Do what a CI job does: run, annotate, comment, open and close issues.",
     "deliver": "Deliver effects that have not arrived yet.",
     "drift": "List what differs in the database from what was applied last.",
     "drill": "Make incidents happen, and show that each is seen, stopped, held and restored.",

@@ -15,9 +15,9 @@ import click
 from reconciler.cli.options import output_option, project_options
 from reconciler.cli.output import colour_on, put, say, width_of_terminal
 from reconciler.drill.ground import Ran
-from reconciler.drill.result import Drilled, DrillResult, Step
+from reconciler.drill.result import STEPS, Drilled, DrillResult, Step
 from reconciler.drill.story import tell
-from reconciler.errors import Failed, Refused, UsageProblem
+from reconciler.errors import Failed, ReconcileError, Refused, UsageProblem
 from reconciler.fields import format_timestamp
 from reconciler.report.drill import line_of_step, render_drill, render_drill_json, render_drill_markdown
 from reconciler.runbook.kill import choose_playbook
@@ -124,10 +124,13 @@ def _on_staging(
     for name in names:
         subject = subjects.get(name)
         connection = open_from_environment(10.0, 60.0, 0.0, "reconcile-drill")
-        with staging_ground(
-            connection, directory.resolve(), runbook, runbook.playbooks[name], subject, _run_here
-        ) as ground:
-            done.append(tell(ground, runbook, name, subject, _told))
+        playbook = runbook.playbooks[name]
+        try:
+            with staging_ground(connection, directory.resolve(), runbook, playbook, subject, _run_here) as ground:
+                done.append(tell(ground, runbook, name, subject, _told))
+        except ReconcileError as error:  # refused before its first step
+            step = Step(STEPS[0], "failed", 0.0, " ".join(str(error).split()))
+            done.append(Drilled(name, playbook.title, playbook.incident, (step,)))
     return DrillResult(at, where, True, tuple(done), (*LEFT_OUT, *_notes(left)))
 
 

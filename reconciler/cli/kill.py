@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from reconciler.cli.options import Moment, connection_options, project_options
+from reconciler.cli.options import Moment, connection_options, project_options, proving_of, proving_options
 from reconciler.cli.output import colour_on, put, say, width_of_terminal
 from reconciler.cli.proposal import Database, look_around, proposal_options, propose, say_undone
 from reconciler.cli.run import let_signals_end_the_process, must_ask, show_plan
@@ -21,6 +21,7 @@ from reconciler.errors import DatabaseProblem, Failed, ReconcileError, UsageProb
 from reconciler.fields import format_timestamp
 from reconciler.hosts.pull_request import PullRequest
 from reconciler.origin import origin_of
+from reconciler.outcome import Proving
 from reconciler.pipeline import Ending, Request, apply, make_plan, read_for_apply
 from reconciler.plan import Plan, Scope
 from reconciler.playbook import Playbook
@@ -55,6 +56,7 @@ _LIVE_SECONDS = 5.0
 @click.option("--until", type=Moment(), metavar="TIME", help="Ends by itself at this time (RFC 3339).")
 @click.option("--now", "at_once", is_flag=True, help="Apply the commit at once, before its merge.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before applying. CI=true does not ask either.")
+@proving_options
 @proposal_options
 @connection_options
 def command(words: tuple[str, ...], directory: Path, **options: Any) -> None:
@@ -90,6 +92,12 @@ def _refuse_contradictions(playbook: Playbook, name: str, options: dict[str, Any
     refuse_wrong_subject(name, playbook, options["tenant"])
     if options["dry_run"] and options["at_once"]:
         raise UsageProblem("--now applies, --dry-run does nothing: give one of the two")
+    _proving(options)
+
+
+def _proving(options: dict[str, Any]) -> Proving:
+    """How to wait for the kill to be in effect. Raises UsageProblem where nothing is applied."""
+    return proving_of(options["no_verify"], options["verify_within"], "" if options["at_once"] else "--now")
 
 
 class _Killing:
@@ -104,6 +112,7 @@ class _Killing:
         self.reason = " ".join(options["reason"].split())
         self.incident = incident_in(self.reason, options["incident"])
         self.why = why(self.reason, name, self.incident)
+        self.proving = _proving(options)
         self.undone: list[str] = []
 
     def run(self, known: Runbook) -> int:
@@ -214,7 +223,7 @@ class _Killing:
                 if plan.has_work and not click.confirm("Apply this now?", err=True):
                     self.undone.append(f"not applied, as you said: {self._again(branch, kill)}")
                     return Failed.exit_code, plan, None
-            ending = Ending(self.database.connect, let_signals_end_the_process)
+            ending = Ending(self.database.connect, let_signals_end_the_process, self.proving)
             outcome = apply(connection, request, project, origin_of(os.environ, project.commit), plan, ending)
         except ReconcileError as error:
             say(f"Error: {error}")

@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
+from reconciler.cli.output import waiting_line
+from reconciler.errors import UsageProblem
+from reconciler.outcome import Proving
 from reconciler.plan import Scope
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -64,6 +67,35 @@ def _apply(function: F, *options: Callable[[F], F]) -> F:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def proving_options(function: F) -> F:
+    """Whether a run waits until its changes are in effect, and how long."""
+    return _apply(
+        function,
+        click.option(
+            "--no-verify", is_flag=True, help="Do not look whether the changes are in effect (`verify` in the schemas)."
+        ),
+        click.option(
+            "--verify-within",
+            type=Seconds(),
+            metavar="DURATION",
+            help="Wait at most so long for them to be in effect, whatever the schemas say.",
+        ),
+    )
+
+
+def proving_of(no_verify: bool, verify_within: float | None, applies_with: str = "") -> Proving:
+    """What those options say. Raises UsageProblem where they contradict each other, or nothing is applied.
+
+    `applies_with` names the option without which the command applies nothing, where that was not given.
+    """
+    for option, given in (("--no-verify", no_verify), ("--verify-within", verify_within is not None)):
+        if given and applies_with:
+            raise UsageProblem(f"{option} is for an apply: add {applies_with}")
+    if no_verify and verify_within is not None:
+        raise UsageProblem("--no-verify does not look, --verify-within says for how long: give one of the two")
+    return Proving(wanted=not no_verify, at_most_s=verify_within, watching=waiting_line())
 
 
 def project_options(function: F) -> F:

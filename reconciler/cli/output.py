@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TextIO
 
@@ -57,6 +57,18 @@ def say_error(error: ReconcileError, arguments: Sequence[str]) -> None:
 def _wants_json(arguments: Sequence[str]) -> bool:
     """Asked of the raw arguments, because the error may be that they could not be parsed."""
     return "--output=json" in arguments or ("--output", "json") in pairwise(arguments)
+
+
+def waiting_line() -> Callable[[str], None]:
+    """A line on a terminal that is drawn over and over, and gone at an empty text; silent elsewhere."""
+    if not sys.stderr.isatty():
+        return lambda _: None
+
+    def draw(text: str) -> None:
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+
+    return draw
 
 
 def progress_bar() -> Progress:

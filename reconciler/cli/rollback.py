@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from reconciler.cli.database import open_from_environment
-from reconciler.cli.options import connection_options, project_options
+from reconciler.cli.options import connection_options, project_options, proving_of, proving_options
 from reconciler.cli.output import colour_on, progress_bar, put, say, width_of_terminal
 from reconciler.cli.run import let_signals_end_the_process
 from reconciler.committing import need_branch, need_identity
@@ -41,6 +40,7 @@ from reconciler.rollback import Rollback, commit_rollback, plan_rollback, refuse
     metavar="N",
     help="Let the commit change up to N rows, whatever the policy's blast limit says: a trailer of its message.",
 )
+@proving_options
 @connection_options
 def command(
     name: str,
@@ -50,6 +50,8 @@ def command(
     no_commit: bool,
     at_once: bool,
     allow_changes: int | None,
+    no_verify: bool,
+    verify_within: float | None,
     connect_timeout: float,
     statement_timeout: float,
     wait: float,
@@ -59,6 +61,7 @@ def command(
     Only values that are still as the run left them go back; the rest is listed, with the reason. Ends with 1 where
     nothing can go back.
     """
+    proving = proving_of(no_verify, verify_within, "" if at_once else "--apply")
     _refuse_contradictions(dry_run=dry_run, no_commit=no_commit, at_once=at_once, allow_changes=allow_changes)
     project = read_revision(directory, "HEAD", progress_bar())
     refuse_changed_state(project)
@@ -83,7 +86,7 @@ def command(
             return
         commit = _write(directory, rollback, reason, allow_changes or 0, branch)
         if at_once:
-            _apply(connection, directory, commit, connect)
+            _apply(connection, directory, commit, Ending(connect, let_signals_end_the_process, proving))
 
 
 def _refuse_contradictions(*, dry_run: bool, no_commit: bool, at_once: bool, allow_changes: int | None) -> None:
@@ -121,12 +124,11 @@ def _write(directory: Path, rollback: Rollback, reason: str, allow_changes: int,
 
 
 def _apply(
-    connection: DatabaseConnection, directory: Path, commit: str, reconnect: Callable[[], DatabaseConnection]
+    connection: DatabaseConnection, directory: Path, commit: str, ending: Ending
 ) -> None:
     """Apply the commit, as `reconcile --yes` does."""
     request = Request(directory=directory, revision=commit)
     project = read_for_apply(request, progress_bar())
-    ending = Ending(reconnect, let_signals_end_the_process)
     outcome = apply(connection, request, project, origin_of(os.environ, project.commit), None, ending)
     text = render_outcome(
         "text", outcome, now=datetime.now(UTC), colour=colour_on(sys.stdout), width=width_of_terminal()

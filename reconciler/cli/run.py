@@ -20,6 +20,8 @@ from reconciler.cli.options import (
     connection_options,
     output_option,
     project_options,
+    proving_of,
+    proving_options,
     revision_option,
     scope_of,
     scope_options,
@@ -72,6 +74,7 @@ def run_options(function: F) -> F:
             metavar="N",
             help="Let up to N rows change, whatever the policy's blast limit says. Needs --reason.",
         ),
+        proving_options,
         click.option("--now", type=Moment(), hidden=True, help="Another time than the database's; a demo's only."),
         click.option(
             "--lock-timeout",
@@ -97,8 +100,8 @@ def run_reconcile(**options: Any) -> None:
 def refuse_contradictions(options: dict[str, Any]) -> None:
     """Raise UsageProblem for options that do not go together, so that none is ignored."""
     if options["dry_run"]:
-        for name in ("plan_file", "yes", "allow_dirty", "allow_rewind", "reason"):
-            if options[name]:
+        for name in ("plan_file", "yes", "allow_dirty", "allow_rewind", "reason", "no_verify", "verify_within"):
+            if options[name] or (name == "verify_within" and options[name] is not None):
                 flag = "--plan" if name == "plan_file" else "--" + name.replace("_", "-")
                 raise UsageProblem(f"{flag} is for an apply, --dry-run applies nothing: give one of the two")
     elif options["plan_out"]:
@@ -151,6 +154,7 @@ def _apply(options: dict[str, Any]) -> int:
     from reconciler.pipeline import Ending, apply, make_plan, read_for_apply
     from reconciler.report import render_outcome
 
+    proving = proving_of(options["no_verify"], options["verify_within"])
     saved = load_plan(options["plan_file"]) if options["plan_file"] else None
     if saved is not None and (saved.revision is None or saved.revision.dirty):
         raise UsageProblem("this plan was made from files that are not committed: commit, and plan again")
@@ -168,7 +172,7 @@ def _apply(options: dict[str, Any]) -> int:
                 say("Nothing was applied.")
                 return Failed.exit_code
             reviewed = shown
-        ending = Ending(lambda: _connect(options), let_signals_end_the_process)
+        ending = Ending(lambda: _connect(options), let_signals_end_the_process, proving)
         outcome = apply(connection, request, project, origin, reviewed, ending)
     text = render_outcome(
         options["output"],

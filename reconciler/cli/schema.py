@@ -8,7 +8,7 @@ import click
 
 from reconciler.cli.options import project_options
 from reconciler.cli.output import put, say
-from reconciler.errors import InvalidInput, Problem
+from reconciler.errors import InvalidInput
 
 
 @click.command("schema")
@@ -20,17 +20,15 @@ def command(directory: Path, check: bool) -> None:
     State, schema and policy files that begin with a yaml-language-server line then complete and complain while they
     are typed. Commit the files; a test of yours can run this with --check.
     """
-    from reconciler.editor_schema import editor_schemas
+    from reconciler.editor_schema import editor_schemas, stale_files, stale_problems
     from reconciler.project import read_work_tree
 
     folder = directory / "schemas" / "json"
-    wanted = editor_schemas(read_work_tree(directory).definitions)
-    stale = [name for name, text in wanted.items() if _text_of(folder / name) != text]
-    extra = [file.name for file in sorted(folder.glob("*.state.schema.json")) if file.name not in wanted]
+    definitions = read_work_tree(directory).definitions
+    wanted = editor_schemas(definitions)
+    stale, extra = stale_files(folder, definitions)
     if check:
-        problems = [Problem(f"schemas/json/{name} is out of date", None, "run `reconcile schema`") for name in stale]
-        problems += [Problem(f"schemas/json/{name} belongs to no table", None, "`reconcile schema`") for name in extra]
-        if problems:
+        if problems := stale_problems(folder, definitions):
             raise InvalidInput(problems)
         put(f"{len(wanted)} files in schemas/json are up to date.")
         return
@@ -43,9 +41,3 @@ def command(directory: Path, check: bool) -> None:
         say(f"schemas/json/{name}: removed, it belongs to no table")
     put(f"{len(wanted)} files in schemas/json are up to date.")
 
-
-def _text_of(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None

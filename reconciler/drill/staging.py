@@ -20,7 +20,7 @@ from typing import Any
 from psycopg import sql
 
 from reconciler.apply import take_lock
-from reconciler.catalog import read_catalog
+from reconciler.catalog import Catalog, read_catalog
 from reconciler.connection import DatabaseConnection
 from reconciler.drill.ground import Ground, Ran
 from reconciler.drill.happening import execute, statement_of
@@ -60,15 +60,15 @@ def staging_ground(
     with tempfile.TemporaryDirectory(prefix="reconcile-drill-") as folder:
         scratch = scratch_of_commit(Path(folder), project)
         with rehearse(connection) as rehearsal:
-            refuse_what_could_harm(rehearsal, runbook.definitions, playbook, subject)
-            initialize(rehearsal, runbook.definitions)
-            rehearsal.execute("UPDATE reconciler.meta SET movable_clock = true")
+            catalog = refuse_what_could_harm(rehearsal, runbook.definitions, playbook, subject)
+            if not catalog.has_ledger:
+                initialize(rehearsal, runbook.definitions)
             yield StagingGround(rehearsal, scratch, run_here)
 
 
 def refuse_what_could_harm(
     connection: RehearsalConnection, definitions: Definitions, playbook: Playbook, subject: str | None
-) -> None:
+) -> Catalog:
     """Raise where a rollback would not undo everything, or somebody would have to wait.
 
     A trigger may reach outside of Postgres (a request, a message by dblink), and so may a foreign table: no table that
@@ -77,7 +77,7 @@ def refuse_what_could_harm(
     """
     if connection.is_replica:
         raise NotAsExpected([Problem("the database is a replica, and read-only: nothing can be rehearsed on it")])
-    with begin_read_write(connection, doing="waiting for another run", lock_timeout_ms=_LOCK_MS):
+    with begin_read_write(connection, doing="seeing whether another run is on", lock_timeout_ms=_LOCK_MS):
         take_lock(connection)
     with begin_read_only(connection, doing="looking for triggers"):
         catalog = read_catalog(connection, relations_of(definitions))
@@ -105,6 +105,7 @@ def refuse_what_could_harm(
             f"a rollback might not undo everything: {'; '.join(wrong)}, which may reach outside of the database. "
             "Drill on a copy without it"
         )
+    return catalog
 
 
 def _written_by_runs(definitions: Definitions, relations: Any) -> set[tuple[str, str]]:

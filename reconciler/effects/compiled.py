@@ -55,7 +55,7 @@ def compile_effects(
     compiled = []
     for index, (effect, node) in enumerate(zip(field.effects, when_nodes, strict=True)):
         found = [*_contradictions(effect), *_template_problems(effect, names)]
-        values, said = _when(field, node)
+        values, said = values_of_when(field, node)
         found += said
         wrong += [((index, *path), message, hint) for path, message, hint in found]
         if not found:
@@ -63,7 +63,8 @@ def compile_effects(
     return tuple(compiled), wrong
 
 
-def _when(field: Field, node: Node | None) -> tuple[tuple[Json, ...] | None, list[_Wrong]]:
+def values_of_when(field: Field, node: Node | None) -> tuple[tuple[Json, ...] | None, list[_Wrong]]:
+    """The values that `when` names, None where it is not there, and what is wrong with them."""
     if node is None:
         return None, []
     nodes: list[tuple[_Path, Node]] = [(("when",), node)]
@@ -96,7 +97,7 @@ def _contradictions(effect: Effect) -> Iterator[_Wrong]:
             yield ("bullmq", "queue"), "a queue's name holds neither : nor $", ""
     webhook = effect.webhook
     if webhook is not None:
-        wrong = url_problem(webhook)
+        wrong = url_problem(webhook.url)
         if wrong is not None:
             yield ("webhook", "url"), *wrong
         if webhook.format == "json" and webhook.text is not None:

@@ -10,17 +10,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from reconciler.verify.declared import Proof, Url
+
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Variable = Annotated[
     str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="the name of a variable of the environment")
-]
-Url = Annotated[
-    str,
-    msgspec.Meta(
-        description="https://..., or $NAME for a variable of the environment that holds it",
-        extra_json_schema={"pattern": r"^(https?://[^/\s]+\S*|\$[A-Za-z_][A-Za-z0-9_]*)$"},
-    ),
 ]
 _QUEUE = msgspec.Meta(min_length=1, extra_json_schema={"pattern": "^[^:$]+$"})
 Channel = Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
@@ -101,10 +96,12 @@ class PgNotify(_Strict, frozen=True, kw_only=True):
 class Effect(_Strict, frozen=True, kw_only=True):
     """What follows a change of the field: exactly one of the kinds.
 
-    `when` is the value that the change must lead to, or a list of them; without it every change counts.
+    `when` is the value that the change must lead to, or a list of them; without it every change counts. `verify` is
+    what must be seen once it has arrived.
     """
 
     when: Any = msgspec.UNSET
+    verify: list[Proof] = []
     bullmq: BullmqJob | None = None
     redis_publish: RedisPublish | None = None
     redis_stream: RedisStream | None = None

@@ -77,18 +77,7 @@ def outgoing(
     entries = []
     for change, effect in pairs:
         id = str(uuid.uuid4())
-        values: dict[str, Json] = {
-            "key": change.key,
-            "field": change.field,
-            "before": None if isinstance(change.before, Missing) else change.before,
-            "after": None if isinstance(change.after, Missing) else change.after,
-            "label": change.label,
-            "table": change.table,
-            "reason": change.reason or facts.reason,
-            "commit": facts.commit,
-            "run": facts.run,
-            "id": id,
-        }
+        values = {**values_of(change, facts), "id": id}
         row = rows.get((change.table, change.key), {})
         values.update((ROW + name, value) for name, value in row.items())
         payload = effect.payload(values)
@@ -96,3 +85,18 @@ def outgoing(
             Outgoing(id, change.table, change.key, change.field, effect.kind, effect.endpoint, effect.target, payload)
         )
     return entries
+
+
+def values_of(change: Change, facts: RunFacts) -> dict[str, Json]:
+    """What a template can say of a change, but for the effect's id and the columns of the row."""
+    return {
+        "key": change.key,
+        "field": change.field,
+        "before": None if isinstance(change.before, Missing) else change.before,
+        "after": None if isinstance(change.after, Missing) else change.after,
+        "label": change.label,
+        "table": change.table,
+        "reason": change.reason or facts.reason,
+        "commit": facts.commit,
+        "run": facts.run,
+    }

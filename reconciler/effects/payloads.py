@@ -28,7 +28,6 @@ from reconciler.effects.declared import (
     RedisPublish,
     RedisStream,
     Webhook,
-    WebhookTarget,
 )
 from reconciler.effects.templates import Template, Values, compile_template
 from reconciler.model import Json
@@ -126,11 +125,11 @@ def _message(content: Template, values: Values) -> str:
     return to_text(messages.with_id(content.render(values), str(values["id"])))
 
 
-def url_problem(target: WebhookTarget) -> tuple[str, str] | None:
-    """What is wrong with a webhook's address, and a hint; None for one that can be one."""
-    if re.fullmatch(r"https?://[^/\s]+\S*|\$[A-Za-z_][A-Za-z0-9_]*", target.url):
+def url_problem(url: str) -> tuple[str, str] | None:
+    """What is wrong with an address, and a hint; None for one that can be one."""
+    if re.fullmatch(r"https?://[^/\s]+\S*|\$[A-Za-z_][A-Za-z0-9_]*", url):
         return None
-    return f"{target.url} is not a URL", "https://..., or $NAME for a variable that holds it"
+    return f"{url} is not a URL", "https://..., or $NAME for a variable that holds it"
 
 
 def host_of(url: str) -> str:

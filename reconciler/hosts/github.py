@@ -143,7 +143,7 @@ def _request(found: Mapping[str, Any]) -> Request:
         number=found["number"],
         head=found["head"]["sha"],
         base=found["base"]["ref"],
-        merged=found.get("merged_at") is not None,
+        merged_at=found.get("merged_at"),
     )
 
 

@@ -114,6 +114,5 @@ class GitLab:
 
 
 def _request(found: Mapping[str, Any]) -> Request:
-    return Request(
-        number=found["iid"], head=found["sha"], base=found["target_branch"], merged=found.get("state") == "merged"
-    )
+    merged_at = found.get("merged_at") if found.get("state") == "merged" else None
+    return Request(number=found["iid"], head=found["sha"], base=found["target_branch"], merged_at=merged_at)

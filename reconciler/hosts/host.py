@@ -30,12 +30,12 @@ class Issue(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A pull request: the commit at its head, the branch it goes into, and whether it is merged."""
+    """A pull request: the commit at its head, the branch it goes into, and when it was merged (RFC 3339), if it was."""
 
     number: int
     head: str
     base: str
-    merged: bool
+    merged_at: str | None
 
 
 class Host(Protocol):

@@ -14,8 +14,10 @@ from msgspec import UNSET, UnsetType
 
 from reconciler.history import COUNTED, History, HistoryEntry, RunEntry, RunHistory
 from reconciler.model import Direction, Finding, Missing
+from reconciler.outcome import Verdict
 from reconciler.plan_json import encode_document
 from reconciler.report import words
+from reconciler.report.proof import VerdictDocument, in_effect, seconds, verdict_documents
 from reconciler.report.terminal import Ink, Piece, pack
 
 __all__ = [
@@ -62,7 +64,7 @@ def render_runs(history: RunHistory, *, colour: bool, width: int) -> str:
         did = words.plural(run.counts.get("changes", 0), "change")
         head = [Piece(second(run.at)), Piece(f"run {run.id}", "strong"), Piece(f"{words.visible(run.outcome)}, {did}")]
         lines += head_lines([*head, *_counted(run)], ink, width)
-        lines += pack([*_reason(run.reason), *_who(run)], ink, width, INDENT)
+        lines += pack([*_reason(run.reason), *_who(run), *_in_effect(run.proofs)], ink, width, INDENT)
     return "\n".join([*lines, *more_lines(history.more, "run", "runs")]) + "\n"
 
 
@@ -80,7 +82,10 @@ def change_lines(entry: HistoryEntry, ink: Ink, width: int) -> list[str]:
         Piece(f"{was} -> {after}"),
         Piece(_WORDS[entry.direction], _STYLES[entry.direction]),
     ]
+    proofs = [each for each in entry.run.proofs if (each.table, each.field) == (entry.table, entry.field)]
     about = [*_reason(entry.why), *_finding(entry), *_who(entry.run), Piece(f"run {entry.run.id[:8]}", "faint")]
+    about += [Piece(f"NOT IN EFFECT: {words.visible(said)}", "kill", breaks=True) for said in entry.unseen]
+    about += [] if entry.unseen else _in_effect(proofs)
     if entry.file is not None:
         line = f":{entry.line}" if entry.line is not None else ""
         about.append(Piece(f"{words.visible(entry.file)}{line}", "place"))
@@ -125,6 +130,20 @@ def _counted(run: RunEntry) -> Iterator[Piece]:
             yield Piece(f"{run.counts[name]:,} {name}", "faint")
 
 
+def _in_effect(proofs: Sequence[Verdict]) -> Iterator[Piece]:
+    """When it was seen in effect, or that it was not."""
+    if not proofs:
+        return
+    if in_effect(proofs):
+        yield Piece(f"in effect after {seconds(max(proof.after_s or 0.0 for proof in proofs))}")
+        return
+    if any(proof.waited_s is None for proof in proofs):
+        yield Piece("whether it is in effect is not known: the run has not said, or was ended before it could", "held")
+        return
+    unseen, asked = sum(proof.asked - proof.seen for proof in proofs), sum(proof.asked for proof in proofs)
+    yield Piece(f"NOT IN EFFECT: {unseen:,} of {asked:,} not seen", "kill")
+
+
 def more_lines(more: int, noun: str, several: str) -> list[str]:
     """How many match beyond those listed; nothing where there are none."""
     if not more:
@@ -154,6 +173,8 @@ class RunDocument(msgspec.Struct, frozen=True):
     version: str
     scope: dict[str, Any]
     counts: dict[str, int]
+    in_effect: bool | None
+    proofs: tuple[VerdictDocument, ...]
 
 
 class ChangeDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,6 +195,7 @@ class ChangeDocument(msgspec.Struct, frozen=True, kw_only=True):
     waived: dict[str, str]
     file: str | None
     line: int | None
+    unseen: tuple[str, ...]
     run: RunDocument
 
 
@@ -222,6 +244,7 @@ def change_document(entry: HistoryEntry) -> ChangeDocument:
         waived=entry.waived,
         file=entry.file,
         line=entry.line,
+        unseen=entry.unseen,
         run=_run_document(entry.run),
     )
 
@@ -245,4 +268,6 @@ def _run_document(run: RunEntry) -> RunDocument:
         version=run.version,
         scope=run.scope,
         counts=run.counts,
+        in_effect=in_effect(run.proofs),
+        proofs=verdict_documents(run.proofs),
     )

@@ -20,6 +20,7 @@ from reconciler.plan_json import (
     notice_document,
     plan_document,
 )
+from reconciler.report.proof import VerdictDocument, in_effect, verdict_documents
 
 
 class EffectCountsDocument(msgspec.Struct, frozen=True):
@@ -31,7 +32,9 @@ class EffectCountsDocument(msgspec.Struct, frozen=True):
 
 
 class RunDocument(msgspec.Struct, frozen=True):
-    """What a run did. Counts are of fields, `rows` of rows; `duration_s` is in seconds."""
+    """What a run did. Counts are of fields, `rows` of rows; `duration_s` is in seconds. `in_effect` is null where the
+    schemas declare no proof for what was changed, or it was not asked.
+    """
 
     id: str
     applied: int
@@ -45,6 +48,8 @@ class RunDocument(msgspec.Struct, frozen=True):
     dirty: bool
     reason: str | None
     effects: EffectCountsDocument
+    in_effect: bool | None
+    proofs: tuple[VerdictDocument, ...]
     notices: tuple[NoticeDocument, ...]
 
 
@@ -102,6 +107,8 @@ def render_outcome(outcome: Outcome) -> str:
         dirty=outcome.dirty,
         reason=outcome.reason,
         effects=EffectCountsDocument(outcome.effects.delivered, outcome.effects.waiting, outcome.effects.dead),
+        in_effect=in_effect(outcome.verdicts),
+        proofs=verdict_documents(outcome.verdicts),
         notices=tuple(map(notice_document, outcome.notices)),
     )
     return encode_document(OutcomeDocument(FORMAT_VERSION, run, plan_document(outcome.plan))).decode()

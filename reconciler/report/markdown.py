@@ -57,12 +57,23 @@ def outcome_report(outcome: Outcome, page: Page, more: Sequence[str] = ()) -> st
     total = [
         f"**{prose(words.outcome_sentence(outcome))}**",
         prose(words.effects_sentence(outcome)),
+        _proof(outcome) if outcome.verdicts else "",
         f"⚠️ {prose(on_purpose)}" if on_purpose else "",
         *more,
         _waived(plan, page),
     ]
     body = _body(plan, outcome.notices, page, done=True)
     return fit(f"### reconcile: {headline or 'no row was changed'}", total, body, _footer(plan, page), page)
+
+
+def _proof(outcome: Outcome) -> str:
+    """Whether it is in effect, and what is not."""
+    from reconciler.report import proof
+
+    if proof.in_effect(outcome.verdicts):
+        return f"✅ {prose(proof.headline(outcome.verdicts))}"
+    unseen = "".join(f"\n- {prose(said)}" for said in proof.unseen_lines(outcome.verdicts))
+    return f"⚠️ **{prose(proof.headline(outcome.verdicts))}**\n{unseen}"
 
 
 # The headline ---------------------------------------------------------------------------------------------------------

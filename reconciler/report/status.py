@@ -11,8 +11,10 @@ from datetime import datetime
 
 from reconciler.effects.backlog import Undelivered
 from reconciler.model import Action, Change
+from reconciler.proving.records import NotSeen
 from reconciler.report import words
 from reconciler.report.deliver import undelivered_sentence
+from reconciler.report.proof import not_seen_sentence
 from reconciler.report.terminal import Ink, Piece, pack
 from reconciler.runbook.status import Freeze, Glass, Off, Status
 
@@ -63,6 +65,7 @@ def render_status(status: Status, *, limit: int, colour: bool, width: int) -> st
     glass = [each for each in status.glass if each.change.sort_key() not in shown]
     lines += _glass_section(glass, half, now, ink, width)
     lines += _undelivered_section(status.undelivered, half, ink, width)
+    lines += _not_seen_section(status.not_seen, half, now, ink, width)
     lines += _warnings(status, half, ink, width)
     return "\n".join(lines) + "\n"
 
@@ -253,6 +256,15 @@ def _undelivered_section(groups: Sequence[Undelivered], limit: int, ink: Ink, wi
     lines = ["", ink.paint("Effects that have not arrived (`reconcile deliver`)", "strong")]
     for each in groups[:limit]:
         lines += pack([Piece(undelivered_sentence(each), "held", True)], ink, width, _INDENT)
+    return [*lines, *_more(len(groups) - limit, ink)]
+
+
+def _not_seen_section(groups: Sequence[NotSeen], limit: int, now: datetime, ink: Ink, width: int) -> list[str]:
+    if not groups:
+        return []
+    lines = ["", ink.paint("Committed, and not seen in effect", "strong")]
+    for each in groups[:limit]:
+        lines += pack([Piece(not_seen_sentence(each, now), "kill", True)], ink, width, _INDENT)
     return [*lines, *_more(len(groups) - limit, ink)]
 
 

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from reconciler.model import Missing
 from reconciler.plan_json import ChangeDocument, NoticeDocument, change_document, encode_document, notice_document
 from reconciler.report.deliver import UndeliveredDocument, undelivered_document
+from reconciler.report.proof import NotSeenDocument, not_seen_document
 from reconciler.runbook.status import Freeze, LastRun, Off, Status
 from reconciler.runbook.status_query import Cause
 
@@ -95,6 +96,7 @@ class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
     waiting: tuple[ChangeDocument, ...]
     broken_glass: tuple[GlassDocument, ...]
     undelivered: tuple[UndeliveredDocument, ...]
+    not_seen: tuple[NotSeenDocument, ...]
     refusals: tuple[str, ...]
     notices: tuple[NoticeDocument, ...]
 
@@ -121,6 +123,7 @@ def render_status(status: Status) -> str:
             GlassDocument(each.broken_by, each.since, change_document(each.change)) for each in status.glass
         ),
         undelivered=tuple(map(undelivered_document, status.undelivered)),
+        not_seen=tuple(map(not_seen_document, status.not_seen)),
         refusals=plan.refusals,
         notices=tuple(map(notice_document, plan.notices)),
     )

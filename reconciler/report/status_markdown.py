@@ -12,6 +12,7 @@ from reconciler.model import Change
 from reconciler.report import words
 from reconciler.report.deliver import undelivered_sentence
 from reconciler.report.markdown_text import code, prose
+from reconciler.report.proof import not_seen_sentence
 from reconciler.report.status import (
     ahead_of,
     freeze_sentence,
@@ -65,7 +66,10 @@ def _lines(status: Status, now: datetime, limit: int) -> Iterator[str]:
     for each in status.undelivered[:limit]:
         yield f"- ⏳ {prose(undelivered_sentence(each))}"
     yield from _more(len(status.undelivered) - limit)
-    if status.undelivered:
+    for not_seen in status.not_seen[:limit]:
+        yield f"- ⚠️ Not in effect: {prose(not_seen_sentence(not_seen, now))}"
+    yield from _more(len(status.not_seen) - limit)
+    if status.undelivered or status.not_seen:
         yield ""
     for refusal in status.plan.refusals:
         yield f"⛔ An apply would be refused: {prose(words.shorten(refusal, 300))}"

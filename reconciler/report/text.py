@@ -65,6 +65,7 @@ def render_outcome(outcome: Outcome, *, now: datetime, colour: bool, width: int)
     lines.append(ink.paint(words.outcome_sentence(outcome), "strong"))
     effects = words.effects_sentence(outcome)
     lines += [ink.paint(effects, "held" if outcome.effects.waiting or outcome.effects.dead else "")] if effects else []
+    lines += _proof_lines(outcome, ink, width) if outcome.verdicts else []
     on_purpose = words.on_purpose(outcome)
     if on_purpose:
         lines += pack([Piece(on_purpose, "held", breaks=True)], ink, width, 0)
@@ -76,6 +77,17 @@ def render_outcome(outcome: Outcome, *, now: datetime, colour: bool, width: int)
     if len(named) > _AGAIN:
         lines.append(f"and {words.plural(len(named) - _AGAIN, 'more field')}: all with `--output json`")
     return _text(lines)
+
+
+def _proof_lines(outcome: Outcome, ink: Ink, width: int) -> list[str]:
+    """Whether it is in effect, and what is not."""
+    from reconciler.report import proof
+
+    style = "strong" if proof.in_effect(outcome.verdicts) else "kill"
+    lines = pack([Piece(proof.headline(outcome.verdicts), style, breaks=True)], ink, width, 0)
+    for said in proof.unseen_lines(outcome.verdicts):
+        lines += pack([Piece(said, "held", breaks=True)], ink, width, _INDENT)
+    return lines
 
 
 def render_problems(problems: Iterable[Problem], *, colour: bool) -> str:

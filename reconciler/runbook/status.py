@@ -30,6 +30,7 @@ from reconciler.model import Action, Change, FieldKey, Finding, Json, Value
 from reconciler.pipeline import Request, make_plan
 from reconciler.plan import Plan, drift_of
 from reconciler.project import Project
+from reconciler.proving.records import NotSeen, read_not_seen
 from reconciler.runbook.status_query import Cause, KilledValue, has_kill_side, read_killed
 from reconciler.schema import Table
 from reconciler.transaction import begin_read_only
@@ -105,6 +106,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     `known` counts what is off by table and field, listed or not; `unmanaged` what is off and was never put into git.
     `drifted` is the part of the plan that the database did, `waiting` what the next run would do. `undelivered` are
     effects of changes that were applied, and that have not arrived, in groups that are alike.
+    `not_seen` are changes that were applied, and were not seen in effect when their run ended.
     """
 
     plan: Plan
@@ -118,6 +120,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     drifted: tuple[Change, ...]
     waiting: tuple[Change, ...]
     undelivered: tuple[Undelivered, ...] = ()
+    not_seen: tuple[NotSeen, ...] = ()
 
     @property
     def total_off(self) -> int:
@@ -157,6 +160,7 @@ def read_status(connection: DatabaseConnection, request: Request, project: Proje
         last = _last_run(connection)
         broken = _broken_glass(connection)
         undelivered = tuple(read_undelivered(connection, _GROUPS))
+        not_seen = tuple(read_not_seen(connection, _GROUPS))
     glass = {change.sort_key() for change in plan.changes if change.finding is Finding.BREAK_GLASS}
     drifted = tuple(c for c in drift_of(plan).changes if c.sort_key() not in glass and c.hold is None)
     moved = {change.sort_key() for change in drifted}
@@ -176,6 +180,7 @@ def read_status(connection: DatabaseConnection, request: Request, project: Proje
             if change.action not in (Action.HOLD, Action.KEEP) and change.sort_key() not in moved
         ),
         undelivered=undelivered,
+        not_seen=not_seen,
     )
 
 

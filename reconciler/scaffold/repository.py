@@ -19,7 +19,7 @@ from reconciler.catalog import Catalog, Relation, RelationName, read_catalog
 from reconciler.committing import commit_files, need_identity
 from reconciler.connection import DatabaseConnection
 from reconciler.documents import read_document
-from reconciler.editor_schema import editor_schemas
+from reconciler.editor_schema import editor_schemas, editor_settings
 from reconciler.errors import (
     InvalidInput,
     NotAsExpected,
@@ -167,8 +167,12 @@ def _planned(
     rest = {
         "README.md": _data("README.md").replace("@@TABLES@@", names),
         ".gitignore": _data("gitignore"),
+        ".pre-commit-config.yaml": _data("pre-commit-config.yaml"),
+        ".vscode/settings.json": editor_settings(definitions),
         "requirements.txt": _requirements(install),
         ".github/CODEOWNERS": _code_owners(owners),
+        ".github/actions/reconcile/action.yml": _data("action.yml"),
+        ".github/workflows/drift.yml": _data("drift.yml"),
         ".github/workflows/plan.yml": _data("plan.yml"),
         ".github/workflows/apply.yml": _data("apply.yml"),
         ".github/workflows/approvals.yml": _data("approvals.yml"),

@@ -72,6 +72,30 @@ def test_a_database_without_a_ledger_has_none_afterwards(applied: Project, datab
 
 
 @pytest.mark.slow
+def test_a_role_that_may_apply_and_write_what_the_drill_writes_is_enough(applied: Project, database: Database) -> None:
+    """It makes no schema, cannot move the ledger's clock, and owns nothing."""
+    role = database.role(
+        "driller",
+        grants=[
+            "USAGE ON SCHEMA reconciler",
+            "SELECT ON ALL TABLES IN SCHEMA reconciler",
+            "SELECT ON tenants, system_settings, users, ai_usage_logs",
+            'UPDATE ("isAiEnabled", "updatedAt") ON tenants',
+            "SELECT, INSERT, UPDATE ON audit_logs",
+            "INSERT ON reconciler.run, reconciler.change",
+            "INSERT, UPDATE, DELETE ON reconciler.managed_row",
+            "INSERT, UPDATE ON reconciler.mark, reconciler.freeze, reconciler.outbox",
+        ],
+    )
+    before = snapshot(database)
+    done = applied.run(*STAGING, "tenant-abuse", url=role.url, environment=PEOPLE)
+    assert done.code == 0, str(done)
+    assert "isAiEnabled is true; 1 audit entry" in done.out
+    assert snapshot(database) == before
+    assert applied.run("--now", "2030-01-01T00:00:00Z").code == 64
+
+
+@pytest.mark.slow
 def test_a_step_that_fails_is_named_rolled_back_and_told_to_nobody(applied: Project, database: Database) -> None:
     project = applied
     with serving() as web:
@@ -97,11 +121,13 @@ def test_a_trigger_on_a_table_that_is_written_is_refused(applied: Project, datab
         "CREATE TRIGGER tell_others AFTER INSERT ON ai_usage_logs FOR EACH ROW EXECUTE FUNCTION tell()"
     )
     before = snapshot(database)
-    done = applied.run(*STAGING, "ai-cost-spike", environment=PEOPLE)
+    done = applied.run(*STAGING, "ai-cost-spike", "tenant-abuse", environment=PEOPLE)
     assert done.code == 1, str(done)
+    assert "Error: the drill of ai-cost-spike failed at `symptom`: a rollback might not undo everything: " in done.err
     assert "ai_usage_logs has the trigger tell_others" in done.err
+    assert "2 playbooks drilled in " in done.out
+    assert "1 failed: ai-cost-spike at `symptom`." in done.out
     assert snapshot(database) == before
-    assert applied.run(*STAGING, "tenant-abuse", environment=PEOPLE).code == 0
 
 
 def test_a_run_that_is_being_applied_is_not_waited_for(applied: Project, database: Database) -> None:

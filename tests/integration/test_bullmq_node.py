@@ -10,6 +10,8 @@ import pytest
 from reconciler.connection import DatabaseConnection
 from reconciler.drill.redis_server import RedisServer, running_redis
 from reconciler.effects.delivery import Pass
+from reconciler.outcome import Proving
+from reconciler.pipeline import Ending
 from tests.support.gitrepo import GitRepo
 from tests.support.node import bullmq_folder, tell_queue, worker
 from tests.support.postgres import Database
@@ -114,3 +116,111 @@ def test_a_job_that_fails_is_tried_again_and_stays_where_it_can_be_seen(
             wait_until(lambda: client.zcard("bull:commands:failed"))
             [id] = client.zrange("bull:commands:failed", 0, -1)
             assert client.hget(f"bull:commands:{id}", "failedReason") == "as the test wants"
+
+
+def proven(within: str, **options: object) -> str:
+    job = {"queue": "commands", "job": "CLOSE", "data": {"shop": "$key"}, "options": options}
+    return effects_of({"bullmq": job, "verify": [{"job": "completed", "within": within}]})
+
+
+def test_a_job_that_is_done_is_the_proof_of_its_effect(
+    node: Path, redis_server: RedisServer, connection: DatabaseConnection
+) -> None:
+    shops = Shops(connection, is_open=proven("1h"))
+    shops.add("a")
+    with worker(node, redis_server.url, "commands"):
+        [verdict] = shops.change("a", is_open=False).verdicts
+    assert (verdict.kind, verdict.target, verdict.in_effect) == ("job", "commands CLOSE", True)
+
+
+def test_a_job_that_failed_for_good_is_said_with_its_reason_and_not_waited_for(
+    node: Path, redis_server: RedisServer, connection: DatabaseConnection
+) -> None:
+    shops = Shops(connection, is_open=proven("1h", attempts=2, backoff=10))
+    shops.add("a")
+    with worker(node, redis_server.url, "commands", "fail"):
+        [verdict] = shops.change("a", is_open=False).verdicts
+    assert [each.said for each in verdict.unseen] == ["the job has failed: as the test wants"]
+
+
+def test_a_job_that_is_tried_again_says_why_it_is(
+    node: Path, redis_server: RedisServer, connection: DatabaseConnection
+) -> None:
+    shops = Shops(connection, is_open=proven("3s", attempts=2, backoff=3_600_000))
+    shops.add("a")
+    with worker(node, redis_server.url, "commands", "fail"):
+        [verdict] = shops.change("a", is_open=False).verdicts
+    assert [each.said for each in verdict.unseen] == ["the job failed, and is tried again: as the test wants"]
+
+
+def test_a_job_that_nobody_takes_is_not_in_effect(
+    node: Path, redis_server: RedisServer, connection: DatabaseConnection
+) -> None:
+    shops = Shops(connection, is_open=proven("1s"))
+    shops.add("a", "b")
+    [verdict] = shops.change("a", is_open=False).verdicts
+    assert [each.said for each in verdict.unseen] == ["the job waits: no worker has taken it"]
+    tell_queue(node, redis_server.url, "commands", "pause")
+    [verdict] = shops.change("b", is_open=False).verdicts
+    assert [each.said for each in verdict.unseen] == ["the job waits: its queue is paused"]
+
+
+def test_jobs_of_which_only_the_newest_are_kept_are_seen_to_be_done_all_the_same(
+    node: Path, redis_server: RedisServer, connection: DatabaseConnection
+) -> None:
+    shops = Shops(connection, is_open=proven("1h", removeOnComplete={"count": 5}))
+    for key in shops.add_many(1_500):
+        shops.ask(key, is_open=False)
+    with worker(node, redis_server.url, "commands"):
+        [verdict] = shops.apply().verdicts
+    assert (verdict.asked, verdict.seen) == (1_500, 1_500)
+
+
+def test_a_job_that_is_gone_is_no_proof_where_a_failed_one_would_be_gone_too(
+    node: Path, redis_server: RedisServer, connection: DatabaseConnection
+) -> None:
+    options = {"attempts": 1, "removeOnFail": {"count": 1}}
+    shops = Shops(connection, is_open=proven("1h", **options))
+    shops.add("a", "b")
+    shops.ask("a", is_open=False)
+    with worker(node, redis_server.url, "commands", "fail"):
+        [verdict] = shops.change("b", is_open=False).verdicts
+    assert verdict.seen == 0
+    assert "the job has failed: as the test wants" in {each.said for each in verdict.unseen}
+    assert {each.said for each in verdict.unseen} <= {
+        "the job has failed: as the test wants",
+        "the job is gone from its queue, and whether it failed cannot be told",
+    }
+
+
+def test_a_job_that_was_not_delivered_is_not_waited_for(
+    redis_server: RedisServer, connection: DatabaseConnection
+) -> None:
+    shops = Shops(connection, is_open=proven("1h"))
+    shops.add("a")
+    redis_server.kill()
+    outcome = shops.change("a", is_open=False)
+    [verdict] = outcome.verdicts
+    [unseen] = verdict.unseen
+    assert unseen.said.startswith("the job was not delivered: ")
+    assert (outcome.applied, outcome.effects.waiting) == (1, 1)
+
+
+def test_a_redis_that_hangs_after_the_delivery_ends_with_the_deadline(
+    redis_server: RedisServer, connection: DatabaseConnection
+) -> None:
+    """It is paused when the run begins to wait."""
+    shops = Shops(connection, is_open=proven("2s"))
+    shops.add("a")
+    shops.ask("a", is_open=False)
+    told: list[str] = []
+
+    def watching(text: str) -> None:
+        if not told:
+            redis_server.pause()
+        told.append(text)
+
+    [verdict] = shops.apply(Ending(proving=Proving(watching=watching))).verdicts
+    [unseen] = verdict.unseen
+    assert unseen.said.startswith(f"127.0.0.1:{redis_server.port}: ")
+    assert (verdict.waited_s or 99) < 10

@@ -97,10 +97,11 @@ def check_all(made: Path) -> None:
     succeed("validate", cwd=made)
     succeed("schema", "--check", cwd=made)
     workflows = sorted((made / ".github" / "workflows").glob("*.yml"))
-    assert [file.name for file in workflows] == ["apply.yml", "approvals.yml", "plan.yml"]
+    assert [file.name for file in workflows] == ["apply.yml", "approvals.yml", "drift.yml", "plan.yml"]
+    action = made / ".github" / "actions" / "reconcile" / "action.yml"
     for command in (
         [linter("actionlint"), *map(str, workflows)],
-        [linter("zizmor"), "--offline", *map(str, workflows)],
+        [linter("zizmor"), "--offline", *map(str, workflows), str(action)],
     ):
         done = subprocess.run(command, cwd=made, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -19,7 +19,7 @@ from reconciler.database_url import parse_database_url
 from reconciler.effects.delivery import Delivered, Pass, deliver
 from reconciler.ledger_schema import upgrade
 from reconciler.outcome import Outcome
-from reconciler.pipeline import Origin, Request, apply, make_plan
+from reconciler.pipeline import Ending, Origin, Request, apply, make_plan
 from reconciler.plan import Plan
 from reconciler.project import Project
 from reconciler.transaction import begin_read_write
@@ -39,7 +39,7 @@ label: name
 secret: [pin]
 audit: {{event: SHOP, tenant: owner}}
 fields:
-  is_open: {{type: boolean, kill: false, effects: {is_open}}}
+  is_open: {{type: boolean, kill: false, effects: {is_open}, verify: {verify}}}
   seats: {{type: integer, kill: lower, effects: {seats}}}
   note: {{type: string, nullable: true, effects: {note}}}
 """
@@ -56,11 +56,14 @@ REQUEST = Request(directory=Path())
 
 
 class Shops:
-    """The table `shops`, what git asks of it, and what follows a change; effects are given as YAML in flow style."""
+    """The table `shops`, what git asks of it, and what follows a change.
 
-    def __init__(self, connection: DatabaseConnection, *, policy: str = "", **effects: str) -> None:
+    Effects, and the proofs of `is_open` (`verify`), are given as YAML in flow style.
+    """
+
+    def __init__(self, connection: DatabaseConnection, *, policy: str = "", verify: str = "[]", **effects: str) -> None:
         self.connection = connection
-        declared = {"is_open": "[]", "seats": "[]", "note": "[]"} | effects
+        declared = {"is_open": "[]", "seats": "[]", "note": "[]", "verify": verify} | effects
         self._definitions = sound_definitions(POLICY + policy, shops=SCHEMA.format(**declared))
         self._desired: dict[str, dict[str, Any]] = {}
         connection.execute(TABLES.encode())
@@ -91,9 +94,9 @@ class Shops:
         self.ask(key, **fields)
         return self.apply()
 
-    def apply(self) -> Outcome:
-        """What `reconcile` does, delivery included."""
-        return apply(self.connection, REQUEST, self.project(), Origin(actor="robot"))
+    def apply(self, ending: Ending = Ending()) -> Outcome:  # noqa: B008
+        """What `reconcile` does, delivery and proof included."""
+        return apply(self.connection, REQUEST, self.project(), Origin(actor="robot"), None, ending)
 
     def plan(self) -> Plan:
         """What `reconcile --dry-run` shows."""

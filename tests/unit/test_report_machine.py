@@ -57,6 +57,8 @@ def test_an_outcome_holds_the_run_and_a_plan_that_can_be_read_back() -> None:
         "dirty": False,
         "reason": None,
         "effects": {"delivered": 1, "waiting": 2, "dead": 0},
+        "in_effect": None,
+        "proofs": [],
         "notices": [{"message": "two effects are still to be delivered", "location": None}],
     }
     assert decode_plan(json.dumps(document["plan"]).encode(), "outcome") == DONE.plan

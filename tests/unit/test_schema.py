@@ -242,7 +242,7 @@ def test_an_array_says_what_its_items_are() -> None:
     "said",
     [
         "kill: [x]", "restore: {after: 1h}", "masked_by: shops/s.b", "drift: keep", "title: A",
-        "effects: [{pg_notify: {channel: c}}]",
+        "effects: [{pg_notify: {channel: c}}]", "verify: [{row: written}]",
     ],
 )  # fmt: skip
 def test_what_only_a_field_can_say_is_refused_of_its_items(said: str) -> None:

@@ -1,0 +1,190 @@
+"""The four modes of a job: validate, plan, drift, and (in `merged`) apply.
+
+Takes a Job; gives a Result. Raises UsageProblem and Refused for a job that must not run at all; every other error of a
+run becomes a Result with its exit code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from reconciler.ci.job import Job, Result, artifact_name, titles_of
+from reconciler.console.annotations import Annotation, annotations_of
+from reconciler.console.comment import invalid_comment, plan_comment
+from reconciler.console.issues import drift_issue, failure_issue
+from reconciler.console.labels import BLOCKED, KILL, RESTORE, labels_of
+from reconciler.editor_schema import stale_problems
+from reconciler.errors import Failed, InvalidInput, NotAsExpected, Problem, ReconcileError, Refused
+from reconciler.pipeline import make_plan, read_for_plan
+from reconciler.playbook import Playbook
+from reconciler.project import Project, read_work_tree
+from reconciler.report.text import render_error, render_plan
+from reconciler.runbook.playbooks import read_playbook_files
+from reconciler.schema import Definitions
+from reconciler.sources import SourceFile
+
+__all__ = ["WIDTH", "drift", "failed", "placed", "plan", "refuse_unsafe", "validate"]
+
+WIDTH = 120
+"""Columns of a job's log, which has no width of its own."""
+
+_LABELS = (KILL, RESTORE, BLOCKED)
+_DRIFT_LABEL = "reconcile-drift"
+
+
+def refuse_unsafe(job: Job, mode: str) -> None:
+    """Raise Refused for a job that would give a stranger's branch our secrets, or apply what is not merged."""
+    if mode == "validate":
+        return
+    if job.where.event == "pull_request_target" and job.where.from_fork:
+        raise Refused(
+            "pull_request_target runs a fork's branch with this repository's secrets: its schemas/ would say where the "
+            "health checks of a plan go. Use pull_request, and `reconcile ci validate` for forks (docs/github.md)"
+        )
+    if mode != "apply":
+        return
+    if job.where.in_pull_request:
+        raise Refused("this job is about a pull request that is not merged: apply on push to the branch it goes into")
+    wanted = job.branch or job.where.default_branch
+    if wanted is not None and job.where.branch is not None and job.where.branch != wanted:
+        raise Refused(
+            f"this job runs on {job.where.branch}, and only {wanted} is applied: merge first, or name the branch that "
+            "production follows with --branch"
+        )
+
+
+def validate(job: Job) -> Result:
+    """Check state/, schemas/, the playbooks and the schemas for editors. Needs no secret, and speaks to nobody."""
+    try:
+        project, playbooks = _checked(job)
+    except ReconcileError as error:
+        return failed(job, error)
+    rows = sum(len(of_table) for of_table in project.desired.values())
+    text = f"Valid: {rows:,} rows, schemas for {len(project.definitions.tables)} tables, {playbooks} playbooks."
+    return Result(code=0, text=text, markdown=f"### reconcile: valid\n\n{text}\n")
+
+
+def plan(job: Job) -> Result:
+    """What a merge would do: the comment, the labels, the plan as a file."""
+    if job.where.from_fork and not (job.environment.get("DATABASE_URL") or job.environment.get("DIRECT_URL")):
+        note = "There is no plan: a pull request from a fork gets no secrets, and so no database to compare with."
+        return msgspec.structs.replace(validate(job), notes=(note,))
+    try:
+        project = read_for_plan(job.request)
+        with job.connect() as connection:
+            made = make_plan(connection, job.request, project)
+    except ReconcileError as error:
+        result = failed(job, error)
+        _speak_of_plan(job, result, None)
+        return result
+    head = job.where.head
+    titles = titles_of(project)
+    saved = job.plan_out is not None
+    artifact = artifact_name(job.project, head) if saved and head is not None else None
+    body = plan_comment(
+        made,
+        marker=job.marker("plan", **_facts(head, made.fingerprint)).text,
+        source_url=job.files_url,
+        artifact=artifact or (str(job.plan_out) if saved else None),
+        titles=titles,
+    )
+    result = Result(
+        code=Failed.exit_code if made.refusals else 0,
+        text=render_plan(made, now=datetime.now(UTC), colour=False, width=WIDTH),
+        markdown=body,
+        annotations=placed(job, annotations_of(made, titles=titles)),
+        plan=made,
+        plan_file=job.plan_out,
+        artifact=artifact,
+    )
+    _speak_of_plan(job, result, sorted(labels_of(made)))
+    return result
+
+
+def drift(job: Job) -> Result:
+    """What moved behind git's back: one issue, for as long as anything has."""
+    try:
+        project = read_for_plan(job.request)
+        with job.connect() as connection:
+            made = make_plan(connection, job.request, project)
+    except ReconcileError as error:
+        return failed(job, error)
+    titles = titles_of(project)
+    found = drift_issue(made, source_url=job.files_url, titles=titles)
+    if found is None:
+        job.talk.close_issues(job.marker("drift"), _DRIFT_LABEL, "Nothing differs any more.")
+        text = "Nothing has drifted."
+        return Result(code=0, text=text, markdown=f"### reconcile: no drift\n\n{text}\n", plan=made)
+    marker = job.marker("drift", key=found.key)
+    found = drift_issue(made, marker=marker.text, source_url=job.files_url, titles=titles) or found
+    job.talk.issue(marker, _DRIFT_LABEL, found.title, found.body)
+    return Result(code=0, text=found.title, markdown=found.body, plan=made)
+
+
+def failed(job: Job, error: ReconcileError, *, marker: str | None = None) -> Result:
+    """The Result of a run that ended with an error."""
+    problems: Sequence[Problem] = error.problems if isinstance(error, InvalidInput | NotAsExpected) else ()
+    name = marker or job.marker("plan", **_facts(job.where.head, None)).text
+    if isinstance(error, InvalidInput):
+        body = invalid_comment(error.problems, marker=name, source_url=job.files_url)
+    else:
+        body = failure_issue(
+            error, revision=None, run_url=job.where.run_url, marker=name, source_url=job.files_url
+        ).body
+    said = annotations_of(None, problems) if problems else [_annotation(error)]
+    return Result(
+        code=error.exit_code,
+        text=render_error(error, colour=False),
+        markdown=body,
+        annotations=placed(job, said),
+    )
+
+
+def _annotation(error: ReconcileError) -> Annotation:
+    first = (str(error).splitlines() or ["no message"])[0]
+    return Annotation("error", "reconcile", "".join(one for one in first if one.isprintable()))
+
+
+def _facts(head: str | None, fingerprint: str | None) -> dict[str, str]:
+    facts = {"head": head, "fingerprint": fingerprint}
+    return {name: fact for name, fact in facts.items() if fact}
+
+
+def placed(job: Job, annotations: Sequence[Annotation]) -> tuple[Annotation, ...]:
+    """The annotations with their files as the repository has them, and not the project's directory below its top."""
+    if job.project == ".":
+        return tuple(annotations)
+    return tuple(
+        msgspec.structs.replace(each, file=f"{job.project}/{each.file}") if each.file is not None else each
+        for each in annotations
+    )
+
+
+def _speak_of_plan(job: Job, result: Result, labels: Sequence[str] | None) -> None:
+    """The comment and the labels, unless the pull request has moved on since the job began."""
+    number = job.where.number
+    if number is None:
+        return
+    if not job.talk.is_newest():
+        job.talk.problems.append(f"#{number} has a newer commit than this job's: its comment is left as it is")
+        return
+    job.talk.comment(number, job.marker("plan"), result.markdown)
+    if labels is not None:
+        job.talk.labels(number, labels, _LABELS)
+
+
+def _checked(job: Job) -> tuple[Project, int]:
+    """The whole project and the number of its playbooks. Raises InvalidInput with every Problem."""
+    playbooks: dict[str, Playbook] = {}
+
+    def also(files: Sequence[SourceFile], definitions: Definitions | None, problems: list[Problem]) -> None:
+        playbooks.update(read_playbook_files(files, definitions, problems))
+
+    project = read_work_tree(job.request.directory, also=also)
+    folder = job.request.directory / "schemas" / "json"
+    if folder.is_dir() and (stale := stale_problems(folder, project.definitions)):
+        raise InvalidInput(stale)
+    return project, len(playbooks)
