@@ -13,6 +13,7 @@ import pytest
 from tests.support.cli import clean_environment, command
 from tests.support.postgres import Database
 from tests.support.project import ACME, Project, snapshot
+from tests.support.shop_window import shop_window
 
 
 @pytest.fixture
@@ -121,3 +122,16 @@ def test_no_color_is_honoured_at_a_terminal(banned: Project) -> None:
     assert terminal.end() == 0
     assert "isWhatsappEnabled" in terminal.shown
     assert "\x1b[" not in terminal.shown
+
+
+def test_who_waits_for_it_to_be_in_effect_sees_how_far_it_is(banned: Project) -> None:
+    proof = "{http: {url: $APP_URL, path: /shops/$key, status: 404}, within: 1h}"
+    banned.edit_schema("tenants", "    title: WhatsApp\n", f"    title: WhatsApp\n    verify: [{proof}]\n")
+    banned.commit("See that it is off")
+    with shop_window() as window:
+        terminal = Terminal(banned, "--yes", APP_URL=window.url)
+        terminal.wait_for("Committed. In effect: 0 of 1 seen, ")
+        window.answers_left = 0
+        terminal.wait_for("In effect after ")
+        assert terminal.end() == 0
+    assert "seen by $APP_URL/shops/$key." in terminal.shown
