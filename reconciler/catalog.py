@@ -255,7 +255,9 @@ class _Row(msgspec.Struct):
 
 _CATALOG = """
 SELECT current_database(), current_user, current_setting('server_version_num')::int, pg_is_in_recovery(), now(),
-       to_regclass('reconciler.meta') IS NOT NULL,
+       -- Not to_regclass, which fails for a role without USAGE: that there is something can be seen by everybody.
+       EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE n.nspname = 'reconciler' AND c.relname = 'meta'),
        (SELECT coalesce(jsonb_agg(relation), '[]') FROM (
             SELECT wanted.ordinal, n.nspname AS schema, c.relname AS name, c.relkind AS kind,
                    (SELECT coalesce(jsonb_agg(u.attname), '[]') FROM pg_index i
@@ -285,7 +287,9 @@ SELECT current_database(), current_user, current_setting('server_version_num')::
                      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
               FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (schema, name, ordinal)
               JOIN pg_class c
-                ON c.oid = to_regclass(concat_ws('.', quote_ident(wanted.schema), quote_ident(wanted.name)))
+                ON c.oid = CASE WHEN wanted.schema IS NULL THEN to_regclass(quote_ident(wanted.name))::oid ELSE (
+                       SELECT named.oid FROM pg_class named JOIN pg_namespace home ON home.oid = named.relnamespace
+                        WHERE home.nspname = wanted.schema AND named.relname = wanted.name) END
               JOIN pg_namespace n ON n.oid = c.relnamespace) AS relation)::text
 """
 

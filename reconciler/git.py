@@ -33,7 +33,7 @@ import msgspec
 
 from reconciler.errors import Failed, ReconcileError, Refused
 
-__all__ = ["Git", "GitObject", "NotARepository", "explain"]
+__all__ = ["Git", "GitObject", "NotARepository", "explain", "without_credentials"]
 
 _NOT_PASSED_ON = frozenset(
     {
@@ -294,9 +294,14 @@ def _end(process: subprocess.Popen[bytes], listener: threading.Thread) -> None:
         process.stderr.close()
 
 
+def without_credentials(text: str) -> str:
+    """The text with user and password taken out of every address in it."""
+    return _CREDENTIALS.sub("", text)
+
+
 def explain(stderr: bytes, directory: Path) -> ReconcileError:
     """What git's own words mean for the user: what is wrong with the repository of `directory`, and what to do."""
-    text = _CREDENTIALS.sub("", stderr.decode("utf-8", "replace"))
+    text = without_credentials(stderr.decode("utf-8", "replace"))
     trust = re.search(r"git config --global --add safe\.directory .+", text)
     if trust:
         return Failed(

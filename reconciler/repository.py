@@ -210,6 +210,23 @@ class Repository:
         words += ["fetch", "--unshallow"] if self.is_shallow else ["fetch"]
         return f"{shlex.join(words)} {shlex.quote(self._remote())}"
 
+    def depth(self) -> int:
+        """How many commits of the history of HEAD are here."""
+        return int(self._git.output("rev-list", "--count", "HEAD", "--"))
+
+    def has(self, identity: str) -> bool:
+        """Whether the commit with this id is here."""
+        return bool(_ID.fullmatch(identity)) and self._object(identity).kind == "commit"
+
+    def branch(self) -> str | None:
+        """The branch that is checked out; None where none is."""
+        found = self._git.run("symbolic-ref", "--quiet", "--short", "HEAD").stdout
+        return found.decode("utf-8", "surrogateescape").strip() or None
+
+    def remote(self) -> str | None:
+        """The remote of the current branch, else origin, else the first; None where there is none."""
+        return self._remote() if self._git.run("remote").stdout.strip() else None
+
     def _remote(self) -> str:
         """The remote of the current branch, else origin, else the first there is."""
         branch = self._git.run("symbolic-ref", "--quiet", "--short", "HEAD").stdout.strip()

@@ -16,7 +16,11 @@ from reconciler.repository import Ancestry
 
 def ancestry_problem(project: Project, decision: Decision) -> str | None:
     """Why this commit must not follow the one that was applied last, None where it may."""
-    applied = decision.head.commit
+    return descent_problem(project, decision.head.commit)
+
+
+def descent_problem(project: Project, applied: str | None) -> str | None:
+    """Why the project's commit must not follow `applied` (a commit's id, None for none); None where it may."""
     if applied is None or project.repository is None or project.commit is None:
         return None
     candidate = project.commit.id

@@ -39,6 +39,14 @@ class GitHub:
         self._client = Client(api, headers, patience_s=patience_s)
         self._base = f"/repos/{quote(repository)}"
 
+    def rights(self) -> tuple[str, ...]:
+        """What the token may do (`pull`, `push`, `admin`), where the host says so. Raises HostProblem.
+
+        https://docs.github.com/rest/repos/repos#get-a-repository
+        """
+        found = self._ask("GET", "").get("permissions")
+        return tuple(name for name, has in found.items() if has is True) if isinstance(found, dict) else ()
+
     def open_request(self, request: PullRequest) -> tuple[str, str]:
         """See Host."""
         wanted = {"title": request.title, "head": request.head, "base": request.base, "body": request.body}

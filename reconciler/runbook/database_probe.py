@@ -94,10 +94,12 @@ class Doors(msgspec.Struct, frozen=True):
         return ()
 
 
-def try_doors(environment: Mapping[str, str], deadline_s: float) -> Doors:
+def try_doors(
+    environment: Mapping[str, str], deadline_s: float, application_name: str = APPLICATION_NAME
+) -> Doors:
     """Try both addresses at once. The caller closes the connection. Takes `deadline_s` at most; never raises."""
-    variables = _variables(environment)
-    attempts = [_Attempt(variable, environment.get(variable, "").strip(), deadline_s) for variable in variables]
+    texts = {variable: environment.get(variable, "").strip() for variable in _variables(environment)}
+    attempts = [_Attempt(variable, text, deadline_s, application_name) for variable, text in texts.items()]
     for attempt in attempts:
         attempt.start()
     for attempt in attempts:
@@ -124,10 +126,11 @@ def _variables(environment: Mapping[str, str]) -> list[str]:
 class _Attempt(threading.Thread):
     """One address being tried."""
 
-    def __init__(self, variable: str, text: str, deadline_s: float) -> None:
-        super().__init__(daemon=True, name=f"triage-{variable}")
+    def __init__(self, variable: str, text: str, deadline_s: float, application_name: str) -> None:
+        super().__init__(daemon=True, name=f"probe-{variable}")
         self._text = text
         self._deadline_s = deadline_s
+        self._application_name = application_name
         self.door = Door(variable, reason=f"no answer within {deadline_s:g} s", is_outage=True)
         self.connection: DatabaseConnection | None = None
         self.address: DatabaseAddress | None = None
@@ -147,7 +150,7 @@ class _Attempt(threading.Thread):
                 address,
                 connect_timeout_s=self._deadline_s,
                 statement_timeout_ms=int(self._deadline_s * 1000),
-                application_name=APPLICATION_NAME,
+                application_name=self._application_name,
             )
         except NotConnected as failed:
             self.door = Door(variable, address.safe, None, failed.failure.reason, failed.failure.curable)

@@ -51,7 +51,7 @@ class Questions(Generic[T]):
         def ask() -> None:
             self._answers[name] = _answer(job)
 
-        thread = threading.Thread(target=ask, daemon=True, name=f"triage-{name}")
+        thread = threading.Thread(target=ask, daemon=True, name=f"probe-{name}")
         thread.start()
         return thread
 
@@ -81,7 +81,7 @@ class Lanes(Generic[T]):
         self._waiting.extend(jobs.items())
         self._open = max(1, min(LANES, len(jobs)))
         for number in range(self._open):
-            threading.Thread(target=self._lane, args=(number,), daemon=True, name=f"triage-lane-{number}").start()
+            threading.Thread(target=self._lane, args=(number,), daemon=True, name=f"probe-lane-{number}").start()
         with self._changed:
             while len(self._answers) < len(jobs) and self._open:
                 self._changed.wait(self._give_up_late() or None)

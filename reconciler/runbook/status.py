@@ -35,7 +35,7 @@ from reconciler.runbook.status_query import Cause, KilledValue, has_kill_side, r
 from reconciler.schema import Table
 from reconciler.transaction import begin_read_only
 
-__all__ = ["Freeze", "Glass", "LastRun", "Off", "Status", "read_status"]
+__all__ = ["Freeze", "Glass", "LastRun", "Off", "Status", "read_freezes", "read_last_run", "read_status"]
 
 
 _GROUPS = 50
@@ -156,8 +156,8 @@ def read_status(connection: DatabaseConnection, request: Request, project: Proje
                 connection, project, catalog, {table.name: [value.key for value in found.listed]}
             )
             off += [_off(table, value, asking, changes, now) for value in found.listed]
-        freezes = tuple(_freezes(connection, project, now))
-        last = _last_run(connection)
+        freezes = tuple(read_freezes(connection, project, now))
+        last = read_last_run(connection)
         broken = _broken_glass(connection)
         undelivered = tuple(read_undelivered(connection, _GROUPS))
         not_seen = tuple(read_not_seen(connection, _GROUPS))
@@ -248,7 +248,8 @@ def _place(wanted: Value | None, cause: Cause | None) -> tuple[str | None, int |
     return (cause.file, cause.line) if cause is not None else (None, None)
 
 
-def _freezes(connection: Connection[Any], project: Project, now: datetime) -> Iterator[Freeze]:
+def read_freezes(connection: Connection[Any], project: Project, now: datetime) -> Iterator[Freeze]:
+    """The freezes that are on at this time: the policy's, then those that were called."""
     for frozen in frozen_now(project.definitions.policy.freezes, now):
         yield Freeze(frozen.name, format_timestamp(frozen.until) if frozen.until else None)
     called = connection.execute(
@@ -262,7 +263,8 @@ def _freezes(connection: Connection[Any], project: Project, now: datetime) -> It
         yield Freeze(reason, format_timestamp(until), format_timestamp(since), actor)
 
 
-def _last_run(connection: Connection[Any]) -> LastRun | None:
+def read_last_run(connection: Connection[Any]) -> LastRun | None:
+    """The last run that was applied from git; None where there was none."""
     row = connection.execute(
         """
         SELECT id::text, at, commit_id, author_name, actor FROM reconciler.run
