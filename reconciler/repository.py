@@ -199,6 +199,15 @@ class Repository:
         )
         return listed.decode("ascii").split()
 
+    def last_changes(self, commit: Commit, paths: Sequence[str], most: int) -> list[str]:
+        """The commits of the branch itself (first parents) that changed the paths last, at most so many, each once."""
+        found: dict[str, None] = {}
+        for path in paths[:most]:
+            options = ("--first-parent", "--max-count=1", "--format=%H")
+            said = self._git.output("log", *options, commit.id, "--", path).decode("ascii").strip()
+            found |= {said: None} if said else {}
+        return list(found)
+
     @property
     def deepen_command(self) -> str:
         """The command that fetches the history which is not here, for the user to run."""

@@ -14,7 +14,7 @@ from reconciler.ci.modes import WIDTH, failed, placed
 from reconciler.ci.reviewed import Reviewed, reviewed_in
 from reconciler.connection import DatabaseConnection
 from reconciler.console.annotations import annotations_of
-from reconciler.console.comment import outcome_comment
+from reconciler.console.comment import outcome_comment, run_comment
 from reconciler.console.issues import failure_issue
 from reconciler.errors import ReconcileError, Stale
 from reconciler.hosts.host import Request as PullRequest
@@ -62,6 +62,8 @@ def _applied(job: Job, project: Project, outcome: Outcome, at: datetime) -> Resu
     titles = titles_of(project)
     job.talk.close_issues(job.marker("failure"), _FAILURE_LABEL, "A later run has succeeded.")
     requests = _merged(job, project, outcome.plan.last_applied) if job.where.host is not None else []
+    if not requests and outcome.plan.writes:
+        _tell_of_later(job, project, outcome, titles)
     known = {request.number: reviewed_in(job, request) for request in requests}
     for request in requests:
         marker = job.marker("outcome")
@@ -69,14 +71,30 @@ def _applied(job: Job, project: Project, outcome: Outcome, at: datetime) -> Resu
             in_effect_s = _seconds_since(request.merged_at, at) if outcome.applied else None
             body = _body(job, outcome, known[request.number], titles, in_effect_s)
             job.talk.comment(request.number, marker, body)
-    alone = known[requests[0].number] if len(requests) == 1 else Reviewed()
+    if len(requests) == 1:
+        markdown = _body(job, outcome, known[requests[0].number], titles, None)
+    else:
+        marker = job.marker("outcome", run=outcome.run_id)
+        markdown = run_comment(outcome, marker=marker.text, source_url=job.files_url, titles=titles)
     return Result(
         code=0,
         text=render_outcome(outcome, now=datetime.now(UTC), colour=False, width=WIDTH),
-        markdown=_body(job, outcome, alone, titles, None),
+        markdown=markdown,
         annotations=placed(job, annotations_of(outcome.plan, titles=titles)),
         plan=outcome.plan,
     )
+
+
+def _tell_of_later(job: Job, project: Project, outcome: Outcome, titles: Titles) -> None:
+    """What was held is applied now, or was put back: those are told whose merge touched the file last."""
+    if project.repository is None or project.commit is None or job.where.host is None:
+        return
+    files = sorted({change.location.file for change in outcome.plan.writes if change.location is not None})
+    marker = job.marker("later", run=outcome.run_id)
+    body = run_comment(outcome, marker=marker.text, source_url=job.files_url, titles=titles)
+    for commit in project.repository.last_changes(project.commit, files, _MOST_MERGES):
+        for request in job.talk.requests_of(commit):
+            job.talk.comment(request.number, marker, body)
 
 
 def _body(job: Job, outcome: Outcome, reviewed: Reviewed, titles: Titles, in_effect_s: float | None) -> str:

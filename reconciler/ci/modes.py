@@ -14,8 +14,8 @@ import msgspec
 from reconciler.ci.job import Job, Result, artifact_name, titles_of
 from reconciler.console.annotations import Annotation, annotations_of
 from reconciler.console.comment import invalid_comment, plan_comment
-from reconciler.console.issues import drift_issue, failure_issue
-from reconciler.console.labels import BLOCKED, KILL, RESTORE, labels_of
+from reconciler.console.issues import drift_issue, failure_comment
+from reconciler.console.labels import LABELS, labels_of
 from reconciler.editor_schema import stale_problems
 from reconciler.errors import Failed, InvalidInput, NotAsExpected, Problem, ReconcileError, Refused
 from reconciler.pipeline import make_plan, read_for_plan
@@ -31,7 +31,6 @@ __all__ = ["WIDTH", "drift", "failed", "placed", "plan", "refuse_unsafe", "valid
 WIDTH = 120
 """Columns of a job's log, which has no width of its own."""
 
-_LABELS = (KILL, RESTORE, BLOCKED)
 _DRIFT_LABEL = "reconcile-drift"
 
 
@@ -131,9 +130,7 @@ def failed(job: Job, error: ReconcileError, *, marker: str | None = None) -> Res
     if isinstance(error, InvalidInput):
         body = invalid_comment(error.problems, marker=name, source_url=job.files_url)
     else:
-        body = failure_issue(
-            error, revision=None, run_url=job.where.run_url, marker=name, source_url=job.files_url
-        ).body
+        body = failure_comment(error, run_url=job.where.run_url, marker=name, source_url=job.files_url)
     said = annotations_of(None, problems) if problems else [_annotation(error)]
     return Result(
         code=error.exit_code,
@@ -173,7 +170,7 @@ def _speak_of_plan(job: Job, result: Result, labels: Sequence[str] | None) -> No
         return
     job.talk.comment(number, job.marker("plan"), result.markdown)
     if labels is not None:
-        job.talk.labels(number, labels, _LABELS)
+        job.talk.labels(number, labels, LABELS)
 
 
 def _checked(job: Job) -> tuple[Project, int]:

@@ -9,7 +9,7 @@ at the very beginning, so that nobody's quotation is taken for it, and only amon
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -93,7 +93,7 @@ class Talk:
         now = self._ask(f"#{number}", lambda host: host.request(number).head, otherwise=head)
         return now == head
 
-    def labels(self, number: int, wanted: Sequence[str], ours: Sequence[str]) -> None:
+    def labels(self, number: int, wanted: Collection[str], ours: Mapping[str, tuple[str, str]]) -> None:
         """Set those of our labels that are wanted, and take the others of ours away."""
         self._try(f"the labels of #{number}", lambda host: host.set_labels(number, wanted, ours))
 

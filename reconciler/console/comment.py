@@ -20,7 +20,7 @@ from reconciler.report.markdown import outcome_report, plan_report
 from reconciler.report.markdown_text import code, link, prose
 from reconciler.report.page import LIMIT, Page, fit
 
-__all__ = ["GROUPED", "hidden_marker", "invalid_comment", "outcome_comment", "plan_comment", "summary"]
+__all__ = ["GROUPED", "hidden_marker", "invalid_comment", "outcome_comment", "plan_comment", "run_comment", "summary"]
 
 GROUPED = 30
 """Changes beyond which a comment tells them in groups: it is read between others, and not alone."""
@@ -109,6 +109,15 @@ def outcome_comment(
     page = _page(source_url, artifact, limit - len(hidden) - 1, titles)
     more = [_in_effect(outcome, in_effect_s), _since_review(reviewed, reviewed_fingerprint, outcome.plan, page)]
     return f"{hidden}\n{outcome_report(outcome, page, more)}"
+
+
+def run_comment(
+    outcome: Outcome, *, marker: str, source_url: str | None, limit: int = LIMIT, titles: Titles | None = None
+) -> str:
+    """What a run did that no merge began: the hourly one, which applies what was held."""
+    hidden = hidden_marker(marker)
+    page = _page(source_url, None, limit - len(hidden) - 1, titles)
+    return f"{hidden}\n{outcome_report(outcome, page, [])}"
 
 
 def summary(comment: str) -> str:

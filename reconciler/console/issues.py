@@ -21,7 +21,7 @@ from reconciler.report.markdown_table import table
 from reconciler.report.markdown_text import code, link, prose
 from reconciler.report.page import LIMIT, Block, Page, fit
 
-__all__ = ["DriftIssue", "FailureIssue", "drift_issue", "failure_issue"]
+__all__ = ["DriftIssue", "FailureIssue", "drift_issue", "failure_comment", "failure_issue"]
 
 _ADOPTED = 20
 """Rows killed by hand of which each has its command."""
@@ -149,6 +149,34 @@ def failure_issue(
     limit: int = LIMIT,
 ) -> FailureIssue:
     """Why a run failed, for which commit, and where its log is. `run_url` is an address that is trusted."""
+    footer = "<sub>Runs of reconcile keep this issue up to date; the next one that succeeds closes it.</sub>\n"
+    first, body = _failure(error, revision, run_url, marker, source_url, limit, footer)
+    return FailureIssue(words.shorten(f"reconcile failed: {first}", _ISSUE_TITLE), body)
+
+
+def failure_comment(
+    error: ReconcileError,
+    *,
+    run_url: str | None,
+    marker: str,
+    source_url: str | None,
+    limit: int = LIMIT,
+) -> str:
+    """The same for a pull request, in place of its plan or of what came of it."""
+    footer = "<sub>The next run of reconcile for this pull request says something else here.</sub>\n"
+    return _failure(error, None, run_url, marker, source_url, limit, footer)[1]
+
+
+def _failure(
+    error: ReconcileError,
+    revision: Revision | None,
+    run_url: str | None,
+    marker: str,
+    source_url: str | None,
+    limit: int,
+    footer: str,
+) -> tuple[str, str]:
+    """The first sentence, and the whole text."""
     hidden = hidden_marker(marker)
     whole = f"all of it is in {link('the log', run_url)}" if run_url else "all of it is in the log"
     page = Page(source_url=source_url, limit_chars=limit - len(hidden) - 1, whole=whole)
@@ -161,9 +189,7 @@ def failure_issue(
     about += [link("the run", run_url)] if run_url else []
     total = [f"> [!CAUTION]\n> {prose(first)}", " · ".join(about)]
     blocks: list[Block] = [("#### In full\n\n", details)] if details else []
-    footer = "<sub>Runs of reconcile keep this issue up to date; the next one that succeeds closes it.</sub>\n"
-    title = words.shorten(f"reconcile failed: {first}", _ISSUE_TITLE)
-    return FailureIssue(title, f"{hidden}\n{fit('### reconcile: a run failed', total, blocks, footer, page)}")
+    return first, f"{hidden}\n{fit('### reconcile: a run failed', total, blocks, footer, page)}"
 
 
 def _told(error: ReconcileError, page: Page) -> tuple[str, list[str]]:

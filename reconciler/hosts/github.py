@@ -6,7 +6,7 @@ may write a comment that looks like ours, so a comment counts as ours only if it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
@@ -81,16 +81,26 @@ class GitHub:
         """See Host."""
         self._ask("PATCH", f"/issues/comments/{note}", {"body": body})
 
-    def set_labels(self, number: int, wanted: Sequence[str], ours: Sequence[str]) -> None:
+    def set_labels(self, number: int, wanted: Collection[str], ours: Mapping[str, tuple[str, str]]) -> None:
         """See Host."""
         listed = self._client.pages(f"{self._base}/issues/{number}/labels", {})
         there = {found["name"].lower() for found in listed}  # names of labels differ by more than case
         missing = sorted(label for label in wanted if label.lower() not in there)
         if missing:
+            for label in missing:
+                self._make_label(label, *ours.get(label, ("", "")))
             self._ask("POST", f"/issues/{number}/labels", {"labels": missing})
         for label in sorted(set(ours) - set(wanted)):
             if label.lower() in there:
                 self._client.ask("DELETE", f"{self._base}/issues/{number}/labels/{quote(label, safe='')}")
+
+    def _make_label(self, name: str, colour: str, description: str) -> None:
+        """Make it in our colour. One that exists is refused, and keeps its own; GitHub would make a grey one."""
+        try:
+            self._ask("POST", "/labels", {"name": name, "color": colour, "description": description})
+        except HostProblem as problem:
+            if problem.status not in (403, 404, 422):
+                raise
 
     def issues(self, label: str) -> Iterator[Issue]:
         """See Host."""

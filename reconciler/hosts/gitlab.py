@@ -6,7 +6,7 @@ A pull request is a merge request here, and a comment is a note. The token is a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
@@ -68,8 +68,8 @@ class GitLab:
         """See Host."""
         self._ask("PUT", f"/merge_requests/{number}/notes/{note}", {"body": body})
 
-    def set_labels(self, number: int, wanted: Sequence[str], ours: Sequence[str]) -> None:
-        """See Host."""
+    def set_labels(self, number: int, wanted: Collection[str], ours: Mapping[str, tuple[str, str]]) -> None:
+        """See Host. GitLab chooses the colour of a label that it does not know."""
         change = {"add_labels": ",".join(sorted(wanted)), "remove_labels": ",".join(sorted(set(ours) - set(wanted)))}
         self._ask("PUT", f"/merge_requests/{number}", {name: text for name, text in change.items() if text})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -59,8 +59,11 @@ class Host(Protocol):
     def edit_note(self, number: int, note: int, body: str) -> None:
         """Put another text in place of a comment's."""
 
-    def set_labels(self, number: int, wanted: Sequence[str], ours: Sequence[str]) -> None:
-        """Give a pull request the labels that are wanted; of the others, `ours` are taken away."""
+    def set_labels(self, number: int, wanted: Collection[str], ours: Mapping[str, tuple[str, str]]) -> None:
+        """Give a pull request the labels that are wanted; of the others, `ours` are taken away.
+
+        `ours` says for each its colour (hexadecimal, without `#`) and description, for the first time.
+        """
 
     def issues(self, label: str) -> Iterator[Issue]:
         """The open issues with this label."""

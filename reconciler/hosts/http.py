@@ -113,10 +113,11 @@ class Client:
             if answer is not None:
                 limited = _limited_for_s(answer)
                 if limited is not None:
-                    if limited > self._patience_s:
+                    cost = max(limited, 1.0)  # so that a host which always says "at once" is not asked for ever
+                    if cost > self._patience_s:
                         problem = f"{_problem(answer)}. It wants {limited:,.0f} s of rest, which this job does not wait"
                         raise self._give_up(problem, answer.status)
-                    self._patience_s -= max(limited, 1.0)
+                    self._patience_s -= cost
                     wait = limited
                 elif answer.status < 500:
                     if answer.status >= 400:

@@ -57,6 +57,7 @@ def test_a_kill_goes_from_a_pull_request_to_its_row_and_back_to_the_pull_request
     assert "Acme Bakery" in comment
     assert comment.partition("\n")[2].strip() in ran["plan"].summary
     assert api.pulls[number]["labels"] == ["kill"]
+    assert api.colours == {"kill": "d1242f"}
     assert project.entries() == []
 
     ran = only(github.merge(number), "apply").execute()
@@ -336,6 +337,49 @@ def test_a_run_that_fails_opens_one_issue_which_the_next_success_closes(
     assert len(github.issues("reconcile-failure", "closed")) == 1
     _, outcome = github.comments(number)
     assert "killed" in outcome
+
+
+def test_a_restore_that_is_held_is_told_again_when_it_is_applied(github: GitHub, project: Project) -> None:
+    ban, _ = github.open("ban", KILL)
+    only(github.merge(ban), "apply").job("apply")
+    number, runs = github.open("back", f"{ACME}:\n  isWhatsappEnabled: {{value: true, reason: A new number}}\n")
+    ran = only(runs, "plan").job("plan")
+    assert ran.outputs["action"]["held"] == "1"
+    assert github.api.pulls[number]["labels"] == ["blocked", "restore"]
+    ran = only(github.merge(number), "apply").job("apply")
+    assert ran.ok, ran.log
+    _, outcome = github.comments(number)
+    assert "held" in outcome.lower()
+    assert len(project.entries()) == 1
+
+    hourly = only(github.schedule(), "apply")
+    assert hourly.job("apply").ok
+    assert len(github.comments(number)) == 2
+    project.database.execute("UPDATE reconciler.mark SET killed_at = killed_at - interval '2 days'")
+    ran = hourly.job("apply")
+    assert ran.ok, ran.log
+    assert len(project.entries()) == 2
+    _, same, later = github.comments(number)
+    assert same == outcome
+    assert later.startswith("<!-- reconcile:later . run=")
+    assert "restored" in later
+    assert len(github.comments(ban)) == 1
+
+
+def test_a_new_repository_does_it_all_with_its_own_files_and_an_empty_cache(
+    project: Project, api: GitHubApi, tmp_path: Path
+) -> None:
+    """What `reconcile new` writes, and the step that installs."""
+    github = GitHub(project, api, tmp_path / "github", scaffolded=True, cached=False)
+    project.succeed()
+    number, runs = github.open("ban", KILL)
+    ran = only(runs, "plan").execute()
+    assert ran["validate"].ok, ran["validate"].log
+    assert ran["plan"].ok, ran["plan"].log
+    ran = only(github.merge(number), "apply").execute()
+    assert ran["apply"].ok, ran["apply"].log
+    assert len(project.entries()) == 1
+    assert len(github.comments(number)) == 2
 
 
 def test_drift_is_one_issue_that_is_opened_kept_and_closed(github: GitHub, project: Project) -> None:

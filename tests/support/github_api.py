@@ -69,6 +69,7 @@ class GitHubApi:
     issues: dict[int, dict[str, Any]] = field(default_factory=dict)
     pulls: dict[int, dict[str, Any]] = field(default_factory=dict)
     comments: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    colours: dict[str, str] = field(default_factory=dict)
     artifacts: list[dict[str, Any]] = field(default_factory=list)
     archives: dict[int, bytes] = field(default_factory=dict)
     commits: dict[str, list[int]] = field(default_factory=dict)
@@ -198,6 +199,15 @@ class GitHubApi:
             raise Refused(404, "Label does not exist")
         there.remove(values["name"])
         return 200, [_label(name) for name in there]
+
+    def _issues_create_label(self, asked: Asked, _: Mapping[str, str]) -> tuple[int, Any]:
+        self._need(asked, ("issues", "write"), ("pull-requests", "write"))
+        assert asked.document is not None
+        name = asked.document["name"]
+        if name in self.colours:
+            raise Refused(422, "Validation Failed")
+        self.colours[name] = asked.document["color"]
+        return 201, _label(name) | {"color": asked.document["color"], "description": asked.document["description"]}
 
     def _labels(self, number: int) -> list[str]:
         labels: list[str] = (self.pulls.get(number) or self.issues[number])["labels"]

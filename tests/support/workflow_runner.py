@@ -39,6 +39,7 @@ class Surroundings:
     remote: Path
     token_of: Callable[[Mapping[str, str]], str]
     keep_artifact: Callable[[str, bytes], None]
+    cached: bool
 
 
 @dataclass
@@ -224,8 +225,9 @@ class _Runner:
         """What was installed by an earlier job: the environment of these tests."""
         _only(given, {"path", "key"}, "cache")
         assert re.fullmatch(r"reconcile-Linux-X64-[0-9a-f]{64}", given["key"]), given["key"]
-        Path(given["path"]).symlink_to(sys.prefix)
-        outputs["cache-hit"] = "true"
+        if self.around.cached:
+            Path(given["path"]).symlink_to(sys.prefix)
+            outputs["cache-hit"] = "true"
 
     def _upload_artifact(self, given: Mapping[str, str], _: dict[str, str]) -> None:
         _only(given, {"name", "path", "overwrite"}, "upload-artifact")

@@ -1,0 +1,99 @@
+"""Jobs that `reconcile ci` refuses, and where it writes, without any host."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.support.project import ACME, Project
+from tests.support.workflow_runner import read_outputs
+
+KILL = f"{ACME}:\n  isWhatsappEnabled: {{value: false, reason: INC-142}}\n"
+
+
+def on_github(folder: Path, event: str, payload: dict[str, Any], **more: str) -> dict[str, str]:
+    """What GitHub sets for a step, without a token."""
+    (folder / "event.json").write_text(json.dumps(payload))
+    return {
+        "GITHUB_ACTIONS": "true", "CI": "true", "GITHUB_REPOSITORY": "acme/state", "GITHUB_EVENT_NAME": event,
+        "GITHUB_EVENT_PATH": str(folder / "event.json"), "GITHUB_OUTPUT": str(folder / "outputs"),
+        "GITHUB_STEP_SUMMARY": str(folder / "summary.md"), "GITHUB_REF_NAME": "main", "GITHUB_REF_TYPE": "branch",
+    } | more  # fmt: skip
+
+
+def of_request(head: str, repository: str = "acme/state") -> dict[str, Any]:
+    """The part of a pull request's payload that counts."""
+    return {"pull_request": {"number": 5, "head": {"sha": head, "repo": {"full_name": repository}}}}
+
+
+def test_a_fork_is_not_planned_with_our_secrets(project: Project, tmp_path: Path) -> None:
+    head = project.commit_state(KILL)
+    for payload in (of_request(head, "mallory/state"), {"pull_request": {"number": 5, "head": {"repo": None}}}):
+        done = project.run("ci", "plan", environment=on_github(tmp_path, "pull_request_target", payload))
+        assert done.code == 1, str(done)
+        assert "pull_request_target" in done.out
+        assert "::error" in done.out
+    done = project.run("ci", "validate", environment=on_github(tmp_path, "pull_request_target", payload))
+    assert done.code == 0, str(done)
+
+
+def test_a_pull_request_or_another_branch_is_not_applied(project: Project, tmp_path: Path) -> None:
+    head = project.commit_state(KILL)
+    done = project.run("ci", "apply", environment=on_github(tmp_path, "pull_request", of_request(head)))
+    assert (done.code, "not merged" in done.out) == (1, True), str(done)
+    payload = {"repository": {"default_branch": "main"}}
+    environment = on_github(tmp_path, "workflow_dispatch", payload, GITHUB_REF_NAME="try")
+    done = project.run("ci", "apply", environment=environment)
+    assert (done.code, "only main is applied" in done.out) == (1, True), str(done)
+    assert project.entries() == []
+    environment["GITHUB_REF_NAME"] = "main"
+    assert project.run("ci", "apply", environment=environment).code == 0
+    assert len(project.entries()) == 1
+
+
+def test_without_a_token_all_is_in_the_summary_and_the_outputs(project: Project, tmp_path: Path) -> None:
+    head = project.commit_state(KILL)
+    done = project.run("ci", "plan", environment=on_github(tmp_path, "pull_request", of_request(head)))
+    assert done.code == 0, str(done)
+    assert "there is no GITHUB_TOKEN" in done.out
+    summary = (tmp_path / "summary.md").read_text()
+    assert "Acme Bakery" in summary
+    assert "<!--" not in summary
+    assert read_outputs((tmp_path / "outputs").read_text())["kills"] == "1"
+
+
+def test_a_project_below_the_top_of_its_repository_is_annotated_by_the_repositorys_paths(
+    project: Project, tmp_path: Path
+) -> None:
+    repo = project.repo
+    (repo.path / "ops").mkdir()
+    for name in ("schemas", "state"):
+        if (repo.path / name).exists():
+            (repo.path / name).rename(repo.path / "ops" / name)
+    repo.write("ops/state/tenants.yaml", f"{ACME}:\n  isWhatsapEnabled: false\n")
+    head = repo.commit()
+    environment = on_github(tmp_path, "pull_request", of_request(head))
+    done = project.run("ci", "plan", "--directory", "ops", cwd=repo.path, environment=environment)
+    assert done.code == 3, str(done)
+    assert "::error file=ops/state/tenants.yaml,line=2" in done.out
+    assert "/blob/" in (tmp_path / "summary.md").read_text()
+    assert f"/blob/{head}/ops/state/tenants.yaml" in (tmp_path / "summary.md").read_text()
+
+
+def test_schemas_for_editors_that_are_out_of_date_are_invalid_and_no_reason_for_no_plan(project: Project) -> None:
+    project.commit_state(KILL)
+    file = project.directory / "schemas" / "json" / "tenants.state.schema.json"
+    file.write_text("{}")
+    project.commit()
+    done = project.run("ci", "validate")
+    assert (done.code, "run `reconcile schema`" in done.out) == (3, True), str(done)
+    assert project.run("ci", "plan").code == 0
+
+
+def test_a_file_that_cannot_be_written_is_told_and_the_exit_code_stays(project: Project) -> None:
+    project.commit_state(KILL)
+    done = project.run("ci", "plan", "--markdown-out", "none/plan.md", "--plan-out", "none/plan.json")
+    assert done.code == 0, str(done)
+    assert "none/plan.md" in done.err
+    assert "none/plan.json" in done.out
