@@ -54,7 +54,7 @@ class FieldBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
 
     title: str | None = None
     restore: Restore | None = None
-    masked_by: Annotated[str, msgspec.Meta(pattern=r"^[^/]+/.+\.[^.]+$")] | None = None
+    masked_by: Annotated[str, msgspec.Meta(pattern=r"^[^/]+/.+\.[^.]+$", description="table/row.field")] | None = None
     nullable: bool = False
     drift: Literal["revert", "keep"] = "revert"
     effects: list[Effect] = []

@@ -7,7 +7,7 @@ becomes a Problem with its line. Nothing here knows a table by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import partial
 from typing import Any, Literal
 
@@ -16,14 +16,14 @@ import msgspec
 from reconciler.effects.compiled import CompiledEffect, compile_effects
 from reconciler.effects.templates import Names
 from reconciler.errors import Problem, nearest
-from reconciler.fields import ArrayField, Field, FieldBase, JsonField, field_type_names
+from reconciler.fields import ArrayField, Field, JsonField, field_type_names
 from reconciler.invariants import rule_problems
 from reconciler.model import Location
-from reconciler.nodes import Document, Node
+from reconciler.nodes import Document, Node, Scalar
 from reconciler.nodes import Mapping as MappingNode
 from reconciler.nodes import Sequence as SequenceNode
 from reconciler.policy import Check, Name, Policy, policy_problems
-from reconciler.scalars import NotStorable, to_json
+from reconciler.scalars import NotStorable, looks_like_yaml11_boolean, to_json
 
 
 class TableAudit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -139,7 +139,7 @@ def read_definitions(documents: Iterable[Document], problems: list[Problem]) -> 
     tables: dict[str, Table] = {}
     policy_document: Document | None = None
     for document in documents:
-        stem = document.path.rpartition("/")[2].rpartition(".")[0]
+        stem = _stem(document.path)
         places = Places(document)
         if stem == "policy":
             if policy_document is not None:
@@ -157,21 +157,31 @@ def read_definitions(documents: Iterable[Document], problems: list[Problem]) -> 
             message = f"table {table.name} is described here and in {tables[table.name].places.of().file}"
             problems.append(Problem(message, places.of(), "remove one of the two"))
         tables[table.name] = table
+    # What refers to a file that has problems of its own is not wrong for that.
+    files = [problem.location.file for problem in problems if problem.location is not None]
+    unread = {_stem(file) for file in files if file.split("/")[-2:-1] == ["schemas"]} - tables.keys()
     if policy_document is None:
+        if "policy" in unread:
+            return None
         hint = "it says where audit entries go; see docs/schemas.md"
         problems.append(Problem("schemas/policy.yaml is missing", None, hint))
         return None
     policy_places = Places(policy_document)
-    policy = _read_policy(policy_document, policy_places, tables, problems)
+    policy = _read_policy(policy_document, policy_places, tables, unread, problems)
     if policy is not None:
-        problems.extend(_dangling(tables, policy))
+        problems.extend(_dangling(tables, policy, unread))
     if len(problems) > before or policy is None:
         return None
     return Definitions(dict(sorted(tables.items())), policy, policy_places)
 
 
+def _stem(path: str) -> str:
+    """The name that a file of `schemas/` gives to what it describes."""
+    return path.rpartition("/")[2].rpartition(".")[0]
+
+
 def _read_policy(
-    document: Document, places: Places, tables: Mapping[str, Table], problems: list[Problem]
+    document: Document, places: Places, tables: Mapping[str, Table], unread: Set[str], problems: list[Problem]
 ) -> Policy | None:
     misdeclared = list(_misdeclared_checks(document, places))
     problems.extend(misdeclared)
@@ -182,6 +192,8 @@ def _read_policy(
     for index, invariant in enumerate(policy.invariants):
         table = tables.get(invariant.table)
         if table is None:
+            if invariant.table in unread:
+                continue
             where = places.of("invariants", index, "table")
             hint = nearest(invariant.table, tables)
             problems.append(Problem(f'no schema for a table "{invariant.table}"', where, hint))
@@ -209,8 +221,7 @@ def _misdeclared_checks(document: Document, places: Places) -> Iterator[Problem]
         try:
             msgspec.convert(body, Check)
         except msgspec.ValidationError as error:
-            properties = [field.encode_name for field in msgspec.structs.fields(kinds[type_name])]
-            yield _problem_of(error, places, ("checks", name), properties)
+            yield _problem_of(error, places, ("checks", name), kinds[type_name])
 
 
 def _read_table(document: Document, places: Places, problems: list[Problem]) -> Table | None:
@@ -301,7 +312,8 @@ def _read_field(
     try:
         field: Field = msgspec.convert(body, Field)
     except msgspec.ValidationError as error:
-        problems.append(_problem_of(error, places, (part, name), _properties_of_field(body["type"])))
+        kind = next(one for one in Field.__args__ if one.__struct_config__.tag == body["type"])
+        problems.append(_problem_of(error, places, (part, name), kind))
         return None
     wrong = [Problem(text, places.of(part, name, which)) for which, text in field.definition_problems()]
     for which in sorted(_OF_A_FIELD & set(body["items"] if isinstance(field, ArrayField) else ())):
@@ -347,7 +359,7 @@ def _contradictions(definition: TableDefinition, places: Places) -> Iterator[Pro
         yield Problem("`create` has no meaning with `missing_row: error`", places.of("create"), "missing_row: create")
 
 
-def _dangling(tables: Mapping[str, Table], policy: Policy) -> Iterator[Problem]:
+def _dangling(tables: Mapping[str, Table], policy: Policy, unread: Set[str]) -> Iterator[Problem]:
     """What a field names that stands nowhere: a health check, the field that masks it."""
     for table in tables.values():
         for name, field in table.fields.items():
@@ -359,6 +371,8 @@ def _dangling(tables: Mapping[str, Table], policy: Policy) -> Iterator[Problem]:
             if field.masked_by is not None:
                 masking_table, _, rest = field.masked_by.partition("/")
                 masking_field = rest.rpartition(".")[2]
+                if masking_table in unread:
+                    continue
                 if masking_table not in tables or masking_field not in tables[masking_table].fields:
                     where = table.places.of("fields", name, "masked_by")
                     yield Problem(f"{field.masked_by} is no managed field", where, "write table/row.field")
@@ -375,22 +389,16 @@ def _convert(document: Document, kind: type[Any], places: Places, problems: list
         data = to_json(document.root)
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
-        properties = [field.encode_name for field in msgspec.structs.fields(kind)]
-        problems.append(_problem_of(error, places, (), properties))
+        problems.append(_problem_of(error, places, (), kind))
     except NotStorable as error:
         problems.append(Problem(str(error), Location(document.path, error.node.line, error.node.column)))
     return None
 
 
-def _properties_of_field(type_name: str) -> list[str]:
-    kind: type[FieldBase] = next(k for k in Field.__args__ if k.__struct_config__.tag == type_name)
-    return [field.encode_name for field in msgspec.structs.fields(kind)]
-
-
-def _problem_of(
-    error: msgspec.ValidationError, places: Places, prefix: tuple[str, ...], properties: Iterable[str]
-) -> Problem:
+def _problem_of(error: msgspec.ValidationError, places: Places, prefix: tuple[str, ...], kind: Any) -> Problem:
     """msgspec says ``Expected `int`, got `str` - at `$.fields.limit.min` ``; the path becomes a line of the file."""
+    from reconciler.type_words import in_plain_words, properties_at
+
     message, _, path = str(error).partition(" - at `$")
     steps: tuple[str | int, ...] = tuple(
         int(index) if index else name for name, index in re.findall(r"\.([^.\[\]`]+)|\[(\d+)\]", path)
@@ -398,9 +406,12 @@ def _problem_of(
     unknown = re.fullmatch(r"Object contains unknown field `(.+)`", message)
     missing = re.fullmatch(r"Object missing required field `(.+)`", message)
     if unknown:
-        known = nearest(unknown[1], properties)
+        known = nearest(unknown[1], properties_at(kind, steps))
         return Problem(f"unknown property {unknown[1]}", places.of(*prefix, *steps, unknown[1]), known)
     if missing:
         return Problem(f"{missing[1]} is missing", places.of(*prefix, *steps))
-    plain = message.replace("`", "").replace("Expected", "expected").replace("Object", "mapping")
-    return Problem(plain, places.of(*prefix, *steps))
+    plain, hint = in_plain_words(message, kind, steps)
+    node = places.node(*prefix, *steps)
+    if "true or false" in plain and isinstance(node, Scalar) and node.plain and looks_like_yaml11_boolean(node.text):
+        hint = f"in YAML 1.2 `{node.text}` is text: write {str(node.text.lower() in ('yes', 'on', 'y')).lower()}"
+    return Problem(plain, places.of(*prefix, *steps), hint)

@@ -18,6 +18,7 @@ from reconciler.errors import Problem, nearest
 from reconciler.nodes import Document, Mapping, Node, Sequence
 from reconciler.scalars import NotStorable, to_json
 from reconciler.schema import Places
+from reconciler.type_words import in_plain_words
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -116,19 +117,4 @@ def _plain_problems(data: Any, kind: Any, path: Path) -> _Found:
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$")
         steps = tuple(int(index) if index else name for name, index in re.findall(r"\.([^.\[\]`]+)|\[(\d+)\]", where))
-        plain = re.sub(r"`([^`]*)`", _plain_type, message.partition(" matching regex")[0])
-        yield (*path, *steps), plain[:1].lower() + plain[1:], _description(kind)
-
-
-def _plain_type(found: re.Match[str]) -> str:
-    """What msgspec calls `object` and `str` are a mapping and text to whoever writes YAML."""
-    return re.sub(r"\bobject\b", "mapping", re.sub(r"\bstr\b", "text", found[1]))
-
-
-def _description(kind: Any) -> str:
-    """What the type, or a type in it, says of itself."""
-    for one in get_args(kind):
-        found = one.description if isinstance(one, msgspec.Meta) else _description(one)
-        if found:
-            return str(found)
-    return ""
+        yield (*path, *steps), *in_plain_words(message, kind, steps)

@@ -82,17 +82,17 @@ def test_each_part_of_a_definition_knows_its_line() -> None:
         (plain("  a: {kill: false}\n"), "5:3: field a has no type (for example {type: boolean, kill: false})"),
         (plain("  a: boolean\n"), "5:3: field a has no type"),
         (plain("  a: {type: boolean, kil: false}\n"), '5:22: unknown property kil (did you mean "kill"?)'),
-        (plain("  a: {type: boolean, kill: off}\n"), "5:22: expected bool | null, got str"),
-        (plain("  a: {type: integer, kill: less}\n"), "5:22: Invalid enum value 'less'"),
+        (plain("  a: {type: boolean, kill: off}\n"), "5:22: expected true or false, and this is text (in YAML 1.2"),
+        (plain("  a: {type: integer, kill: less}\n"), '5:22: "less" cannot stand here (one of lower, higher)'),
         (plain("  a: {type: enum}\n"), "5:3: values is missing"),
-        (plain("  a: {type: enum, values: []}\n"), "5:19: expected array of length >= 1"),
+        (plain("  a: {type: enum, values: []}\n"), "5:19: expected a list of at least 1 item"),
         (plain("  a: {type: enum, values: [A], kill: [B]}\n"), '5:32: "B" is not one of the values'),
         (plain("  a: {type: integer, min: 5, max: 1}\n"), "5:22: 5 is more than the maximum 1"),
         (plain("  a: {type: string, pattern: '('}\n"), "5:21: not a regular expression"),
-        (plain("  a: {type: boolean, restore: {after: 24}}\n"), "5:32: expected str | null, got int"),
-        (plain("  a: {type: boolean, restore: {after: 1w}}\n"), "5:32: expected str matching regex"),
+        (plain("  a: {type: boolean, restore: {after: 24}}\n"), "5:32: expected text, and this is a whole number (a "),
+        (plain("  a: {type: boolean, restore: {after: 1w}}\n"), "5:32: expected text (a duration: 90s, 30m, 24h, 7d)"),
         (plain("  a: {type: boolean, restore: {afer: 1h}}\n"), "5:32: unknown property afer"),
-        (plain("  a: {type: boolean, masked_by: nowhere}\n"), "5:22: expected str matching regex"),
+        (plain("  a: {type: boolean, masked_by: nowhere}\n"), "5:22: expected text (table/row.field)"),
         (plain("  $a: {type: boolean}\n"), "5:3: $a: names that begin with $ are directives, not columns"),
         (plain("  id: {type: string}\n"), "5:3: id is the key, and cannot be managed as well"),
         (plain("  at: {type: json}\n", "touch: at\n"), "6:3: at is the column that is touched on a write"),
@@ -110,7 +110,7 @@ def test_each_part_of_a_definition_knows_its_line() -> None:
             plain("  a: {type: json}\n", "create: {b: 1}\n"),
             "4:1: `create` has no meaning with `missing_row: error` (missing_row: create)",
         ),
-        (plain("  a: {type: json}\n", "missing_row: ignore\n"), "4:1: Invalid enum value 'ignore'"),
+        (plain("  a: {type: json}\n", "missing_row: ignore\n"), '4:1: "ignore" cannot stand here (one of error, '),
         (plain("  a: {type: json}\n", "touched: b\n"), '4:1: unknown property touched (did you mean "touch"?)'),
         ("table: shops\nkey: id\nfields: {}\n", "1:1: audit is missing"),
         ("table: shops\nkey: id\naudit: {event: E, tenant: t}\nsecret: [t]\nfields: {}\n", "t is named under `secret`"),
@@ -169,13 +169,13 @@ AUDIT = "audit: {table: j, columns: {o: $tenant, e: $event, d: $metadata}}\n"
     [
         ("audit: {table: j, columns: {o: $tenant, e: $evnt, d: $metadata}}\n", 'did you mean "$event"?'),
         ("audit: {table: j, columns: {o: $tenant, e: $event}}\n", "no column of the audit table takes $metadata"),
-        (AUDIT + "blast: {kill: {rows: 0}}\n", "2:16: expected int >= 1"),
-        (AUDIT + "blast: {kill: {share: 20}}\n", "2:16: expected str | null, got int"),
+        (AUDIT + "blast: {kill: {rows: 0}}\n", "2:16: expected a whole number of at least 1"),
+        (AUDIT + "blast: {kill: {share: 20}}\n", "2:16: expected text, and this is a whole number (a share of"),
         (AUDIT + "blast: {kil: {}}\n", "2:9: unknown property kil"),
         (AUDIT + "checks: {a: {type: redi}}\n", 'check a has no `type` that is known (did you mean "redis"?)'),
         (AUDIT + "checks: {a: {type: [redis]}}\n", "2:14: check a has no `type` that is known"),
         (AUDIT + "checks: {a: 5}\n", "2:10: check a has no `type` that is known"),
-        (AUDIT + "checks: {a: {type: redis, timeout: 2}}\n", "2:27: expected str, got int"),
+        (AUDIT + "checks: {a: {type: redis, timeout: 2}}\n", "2:27: expected text, and this is a whole number (a "),
         (AUDIT + "checks: {a: {type: redis, timout: 2s}}\n", '2:27: unknown property timout (did you mean "timeout"?)'),
         (AUDIT + "freezes: [{name: A}]\n", "a freeze has either `from` and `to`, or `cron` and `for`"),
         (
@@ -254,3 +254,24 @@ def test_what_only_a_field_can_say_is_refused_of_its_items(said: str) -> None:
         f"schemas/shops.yaml:5:{column}: `{name}` says something of a field, and has no meaning below `items`"
         " (remove it)"
     ]
+
+
+def test_what_refers_to_a_file_that_has_mistakes_of_its_own_is_not_wrong_for_that() -> None:
+    other = plain("  b: {type: boolean, masked_by: shops/all.a}\n").replace("table: shops", "table: boxes")
+    files = {
+        "schemas/shops.yaml": plain("  a: {type: bolean}\n"),
+        "schemas/boxes.yaml": other,
+        "schemas/policy.yaml": AUDIT + "invariants: [{table: shops, rule: a, message: m}]\n",
+    }
+    problems: list[Problem] = []
+    assert read_definitions(documents(files, problems), problems) is None
+    assert [str(problem) for problem in problems] == [
+        'schemas/shops.yaml:5:7: bolean is not a type (did you mean "boolean"?)'
+    ]
+
+
+def test_a_policy_that_is_no_yaml_is_not_missing_as_well() -> None:
+    problems: list[Problem] = []
+    files = {"schemas/shops.yaml": plain("  a: {type: boolean}\n"), "schemas/policy.yaml": "audit: [\n"}
+    assert read_definitions(documents(files, problems), problems) is None
+    assert [problem.location.file for problem in problems if problem.location] == ["schemas/policy.yaml"]
