@@ -222,8 +222,8 @@ def _cooldown(change: Change, field: Field, mark: Mark, now: datetime) -> Hold |
     text = f"{change.field} was killed, nobody knows when (first seen now)"
     if mark.killed_at is not None:
         who = mark.killed_by or "nobody knows whom"
-        text = f"{change.field} was killed {spoken(now - killed_at)} ago "
-        text += who if who.startswith(("by ", "before ")) else f"by {who}"
+        said = f", {who}" if who.startswith("before ") else f" {who}" if who.startswith("by ") else f" by {who}"
+        text = f"{change.field} was killed {spoken(now - killed_at)} ago{said}"
     text += f"; restores wait {field.restore.after}"
     if earliest.microsecond:
         # Rounded up, so that who comes at that time does not come a fraction of a second early.

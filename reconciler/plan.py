@@ -182,11 +182,15 @@ def _explicit(value: Json | Missing) -> list[Json]:
 
 
 def drift_of(plan: Plan) -> Plan:
-    """Only what differs in the database from what was applied last, whatever git asks for by now."""
+    """Only what differs in the database from what was applied last, whatever git asks for by now.
+
+    Of a field that git no longer names it is told only where its value was read: without a schema no table is.
+    """
     drifted = tuple(
         change
         for change in plan.changes
         if not isinstance(change.base, Missing)
+        and not (change.finding is Finding.RELEASED and isinstance(change.before, Missing))
         and (isinstance(change.before, Missing) or not equal(change.before, change.base))
     )
     counts = count(drifted, managed_rows=plan.counts.managed_rows, managed_fields=plan.counts.managed_fields)

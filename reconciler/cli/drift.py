@@ -14,7 +14,7 @@ from reconciler.cli.options import (
     scope_of,
     scope_options,
 )
-from reconciler.cli.output import progress_bar
+from reconciler.cli.output import progress_bar, put
 from reconciler.cli.run import show_plan
 from reconciler.report import Format
 
@@ -46,6 +46,11 @@ def command(
     project = read_for_plan(request, progress_bar())
     with open_from_environment(connect_timeout, statement_timeout, wait) as connection:
         plan = drift_of(make_plan(connection, request, project))
-    show_plan(plan, output)
+    if plan.changes or output == "json":
+        show_plan(plan, output)
+    else:
+        from reconciler.report.words import no_drift
+
+        put(f"### reconcile: no drift\n\n{no_drift(plan)}" if output == "markdown" else no_drift(plan))
     if exit_code and plan.changes:
         click.get_current_context().exit(2)

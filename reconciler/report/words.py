@@ -228,6 +228,12 @@ def nothing_to_do(plan: Plan, *more: str) -> str:
     return f"Nothing to do: {managed(plan)} {verb} as git asks{f' ({about})' if about else ''}."
 
 
+def no_drift(plan: Plan) -> str:
+    """The one sentence of a drift report without a change. What git asks for by now is another matter."""
+    verb = "is" if plan.counts.managed_rows == 1 else "are"
+    return f"No drift: {managed(plan)} {verb} in the database as applied last."
+
+
 def outcome_sentence(outcome: Outcome) -> str:
     """`Applied 3 changes to 2 rows in one transaction (run 1a2b3c4d, 3 audit entries, 0.18 s).`"""
     about = [f"run {visible(outcome.run_id)[:8]}"]

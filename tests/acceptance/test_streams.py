@@ -58,7 +58,9 @@ def test_exit_code_tells_pending_changes_and_what_is_held(project: Project) -> N
     assert project.run("--dry-run", "--exit-code").code == 2
     assert project.run("--exit-code").code == 0
     assert project.run("--dry-run", "--exit-code").code == 0
-    assert project.run("drift", "--exit-code").code == 0
+    done = project.run("drift", "--exit-code")
+    assert (done.code, done.out) == (0, "No drift: 1 row with 2 fields is in the database as applied last.\n")
+    assert project.run("drift", "--output", "markdown").out.startswith("### reconcile: no drift\n\nNo drift: 1 row")
     project.commit_state(KILL.replace("value: false", "value: true").replace("5", "4"), "The ban is over, they say")
     assert project.run("--dry-run", "--exit-code").code == 2  # the limit is pending, the flag is held
     held = project.run("--exit-code")

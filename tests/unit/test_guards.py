@@ -181,7 +181,7 @@ def test_a_cooldown_says_who_killed_when_and_until_when_it_waits() -> None:
     ("killed_by", "said"),
     [
         ("by hand, or by the application", "f was killed 1 h 50 min ago by hand, or by the application"),
-        ("before it was managed", "f was killed 1 h 50 min ago before it was managed"),
+        ("before it was managed", "f was killed 1 h 50 min ago, before it was managed"),
         (None, "f was killed 1 h 50 min ago by nobody knows whom"),
     ],
 )

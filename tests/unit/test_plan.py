@@ -145,6 +145,12 @@ def test_drift_is_what_differs_from_what_was_applied_last_whatever_git_asks_for(
     assert bool(names_of_drift(change(base=base, before=before))) is drifted
 
 
+def test_what_was_released_and_cannot_be_read_has_not_drifted() -> None:
+    released = {"finding": Finding.RELEASED, "action": Action.RELEASE, "base": True, "desired": MISSING}
+    assert names_of_drift(change(**released, before=MISSING)) == []
+    assert names_of_drift(change(**released, before=False)) == ["isWhatsappEnabled"]
+
+
 def test_a_drift_report_is_a_plan_of_its_own_with_its_own_counts_and_fingerprint() -> None:
     drifted = change(field="isAiEnabled", base=True, before=False, action=Action.KEEP)
     whole = plan([change(), drifted])
