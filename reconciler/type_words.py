@@ -48,7 +48,7 @@ def in_plain_words(message: str, kind: Any, path: Sequence[str | int]) -> tuple[
         sentence = f"expected {' or '.join(wanted)}{_size(types[0], found[3])}"
         if found[2]:
             sentence += f", and this is {_WORDS.get(found[2], found[2])}"
-        return sentence, _description(of_value)
+        return sentence, "" if _LENGTH.match(found[3]) else _description(of_value)
     enum = _ENUM.match(message)
     if enum is not None:
         given = enum[1].strip("'\"`")

@@ -34,10 +34,10 @@ def problems(verify: str, effects: str = "[]") -> list[str]:
     [
         ("[{when: false}]", 60, "a proof needs a kind (one of row, sql, http, job)"),
         ("[{row: written, job: completed}]", 60, "a proof has one kind, not 2"),
-        ("[{row: writen}]", 61, "'writen'"),
+        ("[{row: writen}]", 61, 'did you mean "written"?'),
         ("[{rows: written}]", 61, 'unknown property rows'),
-        ("[{row: written, within: 10}]", 75, "expected str"),
-        ("[{row: written, within: soon}]", 75, "expected str matching regex"),
+        ("[{row: written, within: 10}]", 75, "expected text, and this is a whole number"),
+        ("[{row: written, within: soon}]", 75, "expected text (a duration"),
         ("[{when: off, row: written}]", 61, "`off` is a string in YAML 1.2, not a boolean (write false)"),
         ("[{job: completed}]", 61, "only a job can be completed (put it under `verify` of the effect that says"),
         ("[{sql: {query: 'SELECT $kye'}}]", 67, '$kye is nothing that a proof\'s template has (did you mean "$key"?)'),
@@ -52,8 +52,8 @@ def problems(verify: str, effects: str = "[]") -> list[str]:
         ("[{http: {url: 'https://x', method: HEAD, text: a}}]", 86, "the answer to HEAD has no body"),
         ("[{http: {url: 'https://x', method: POST}}]", 86, "POST"),
         ("[{http: {url: 'https://x', headers: {a: $}}}]", 96, "a $ that begins no name"),
-        ("[{http: {url: 'https://x', status: 1000}}]", 86, "<= 599"),
-        ("[{http: {url: 'https://x', sample: 0}}]", 86, ">= 1"),
+        ("[{http: {url: 'https://x', status: 1000}}]", 86, "of at most 599"),
+        ("[{http: {url: 'https://x', sample: 0}}]", 86, "of at least 1"),
     ],
 )
 def test_a_mistake_is_an_error_with_its_place(verify: str, column: int, said: str) -> None:
