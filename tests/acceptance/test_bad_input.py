@@ -93,7 +93,7 @@ RULE = "rule: aiDailyLimit <= aiMonthlyLimit"
 WRONG_SCHEMAS = {
     "an unknown property": ("tenants", "touch: up", "tuoch: up", "tuoch: up", 'did you mean "touch"?'),
     "an unknown type": ("tenants", "boolean\n    title: AI\n", "bolean\n    title: AI\n", "type: bolean", "boolean"),
-    "a kill side that is no value": ("tenants", "AI\n    kill: false", "AI\n    kill: maybe", "kill: maybe", "or false"),
+    "a kill side that is no value": ("tenants", "AI\n    kill: false", "AI\n    kill: maybe", "kill: maybe", "or fals"),
     "a field that is a secret": ("tenants", "[stripeCustomerId]", "[stripeCustomerId, status]", "status:", "secret"),
     "a check that is not declared": ("system_settings", "[redis, queues]", "[quues]", "requires: [quues]", '"queues"'),
     "a duration that is none": ("tenants", "{after: 24h}", "{after: a day}", "{after: a day}", ""),
