@@ -58,24 +58,26 @@ _SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"
 _YES = frozenset({"1", "on", "t", "true", "yes"})
 
 
-def read_environment(environment: Mapping[str, str] = os.environ) -> tuple[DatabaseAddress, ...]:
-    """The addresses to try, in order: DATABASE_URL, then DIRECT_URL. At least one.
+def read_environment(
+    environment: Mapping[str, str] = os.environ, url: str = "DATABASE_URL", direct: str | None = "DIRECT_URL"
+) -> tuple[DatabaseAddress, ...]:
+    """The addresses to try, in order: DATABASE_URL, then DIRECT_URL, or variables of other names. At least one.
 
     A broken DIRECT_URL beside a sound DATABASE_URL is only a note: a fallback must not stop a kill switch.
     """
-    database_url, direct_url = environment.get("DATABASE_URL", ""), environment.get("DIRECT_URL", "")
+    database_url, direct_url = environment.get(url, ""), environment.get(direct, "") if direct else ""
     if not database_url.strip():
         if not direct_url.strip():
-            raise UsageProblem(f"DATABASE_URL is not set: set it to the database's address, {_FORM}")
-        direct = parse_database_url(direct_url, variable="DIRECT_URL")
-        return (_noted(direct, "DATABASE_URL is not set: DIRECT_URL is used"),)
-    first = parse_database_url(database_url, variable="DATABASE_URL")
+            raise UsageProblem(f"{url} is not set: set it to the database's address, {_FORM}")
+        only = parse_database_url(direct_url, variable=str(direct))
+        return (_noted(only, f"{url} is not set: {direct} is used"),)
+    first = parse_database_url(database_url, variable=url)
     if not direct_url.strip() or direct_url.strip() == database_url.strip():
         return (first,)
     try:
-        return (first, parse_database_url(direct_url, variable="DIRECT_URL"))
+        return (first, parse_database_url(direct_url, variable=str(direct)))
     except UsageProblem as problem:
-        return (_noted(first, f"DIRECT_URL will not be tried: {problem}"),)
+        return (_noted(first, f"{direct} will not be tried: {problem}"),)
 
 
 def parse_database_url(text: str, *, variable: str) -> DatabaseAddress:

@@ -26,6 +26,7 @@ from reconciler.project import STATE, broken_invariants
 from reconciler.schema import Definitions
 from reconciler.sources import SourceFile
 from reconciler.state_files import StateFile, file_names, path_of_table, schema_of, write_files
+from reconciler.targets import files_for, folder_for
 from reconciler.where import WHERE
 
 __all__ = ["EditedFile", "edit_files", "undo_edited", "write_edited"]
@@ -54,6 +55,8 @@ def edit_files(
     `files` are all those of `state/`. Raises InvalidInput where they are invalid before or after, Failed as `edit_text`
     does. Nothing is written.
     """
+    targets = definitions.policy.targets
+    files = files_for(files, targets)
     by_table: dict[str, list[AnyEdit]] = {}
     for edit in edits:
         by_table.setdefault(edit.table, []).append(edit)
@@ -62,7 +65,7 @@ def edit_files(
         if name not in definitions.tables:
             raise Failed(f'no schema for a table "{name}"')
         own = {file.path: file.data for file in files if table_of(file.path, STATE) == name}
-        placed = _Placing(name, own, labels or {}).place(of_table)
+        placed = _Placing(name, own, labels or {}, folder_for(name, targets)).place(of_table)
         for path, of_file in placed.items():
             before = own.get(path)
             text = _first_line(name, path) if before is None else before
@@ -91,8 +94,12 @@ def undo_edited(directory: Path, edited: Sequence[EditedFile]) -> None:
 class _Placing:
     """Finds the file for each edit of one table."""
 
-    def __init__(self, table: str, files: Mapping[str, bytes], labels: Mapping[RowKey, str]) -> None:
+    def __init__(
+        self, table: str, files: Mapping[str, bytes], labels: Mapping[RowKey, str], folder: str | None
+    ) -> None:
+        """`folder` is where what is asked of one target alone stands, None where there is one database."""
         self._table = table
+        self._folder = folder
         self._labels = labels
         self._rows: _Rows = {path: _rows_of(path, data) for path, data in sorted(files.items())}
 
@@ -121,8 +128,14 @@ class _Placing:
 
     def _path_for(self, edit: Edit, holding: Sequence[str]) -> str:
         with_field = [path for path in holding if edit.field in self._rows[path][edit.key]]
-        if with_field or holding:
-            return (with_field or list(holding))[0]
+        if with_field:
+            return with_field[0]
+        if self._folder is not None:  # what another database need not have, and nobody has asked of it
+            own = [path for path in self._rows if path.startswith(self._folder)]
+            own = [path for path in holding if path in own] or own
+            return max(own, key=lambda path: len(self._rows[path])) if own else f"{self._folder}{self._table}.yaml"
+        if holding:
+            return holding[0]
         alone = [path for path in self._rows if path.count("/") == 1]
         if alone or not self._rows:
             return (alone or [path_of_table(self._table)])[0]

@@ -55,6 +55,7 @@ from reconciler.plan import Notice, Plan, Scope
 from reconciler.project import Progress, Project, read_revision, read_work_tree, refuse_uncommitted, silent
 from reconciler.schema import Table
 from reconciler.stale import ancestry_problem, refuse_stale
+from reconciler.targets import need_target
 from reconciler.transaction import begin_read_only, begin_read_write
 
 
@@ -90,8 +91,11 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 def read_for_plan(request: Request, progress: Progress = silent) -> Project:
     """What a plan is made from: the commit that was asked for, else the work tree."""
     if request.revision is not None:
-        return read_revision(request.directory, request.revision, progress)
-    return read_work_tree(request.directory, progress)
+        project = read_revision(request.directory, request.revision, progress)
+    else:
+        project = read_work_tree(request.directory, progress)
+    need_target(project.definitions.policy.targets)
+    return project
 
 
 def read_for_apply(request: Request, progress: Progress = silent) -> Project:
@@ -104,8 +108,10 @@ def read_for_apply(request: Request, progress: Progress = silent) -> Project:
         project = read_work_tree(request.directory, progress)
         if project.revision is None:
             raise Refused("not a git repository with a commit: without one no audit entry could say what was applied")
+        need_target(project.definitions.policy.targets)
         return project
     project = read_revision(request.directory, request.revision or "HEAD", progress)
+    need_target(project.definitions.policy.targets)
     if request.revision is None:
         refuse_uncommitted(project)
     return project

@@ -6,7 +6,8 @@ editors is generated from as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from string import Template
@@ -185,6 +186,21 @@ class SqlCheck(_Strict, frozen=True, kw_only=True, tag_field="type", tag="sql"):
 Check = RedisCheck | BullmqCheck | HttpCheck | PostgresCheck | SqlCheck
 
 
+ALL = "all"
+"""Stands for every target."""
+
+_Variable = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="an environment variable")]
+
+
+class Target(_Strict, frozen=True, kw_only=True):
+    """One of several databases: the environment variables that hold its address, and the one to try where it does not
+    answer.
+    """
+
+    url_env: _Variable
+    direct_env: _Variable | None = None
+
+
 class Policy(_Strict, frozen=True, kw_only=True):
     """What is not about one table."""
 
@@ -197,6 +213,7 @@ class Policy(_Strict, frozen=True, kw_only=True):
     expiring_soon: Duration = "24h"
     delivery: DeliveryPolicy = DeliveryPolicy()
     notify: list[Notification] = []
+    targets: dict[str, Target] = {}
 
 
 _Path = tuple[str | int, ...]
@@ -218,6 +235,7 @@ def policy_problems(policy: Policy) -> Iterator[tuple[_Path, str, str]]:
     if without is not None and create is not None and create.row.get(create.key) != without.tenant:
         path = ("audit", "without_tenant", "create", "row", create.key)
         yield path, f"the row to create must have the key {without.tenant}", ""
+    yield from _target_problems(policy.targets)
     for index, freeze in enumerate(policy.freezes):
         for part, message, hint in _freeze_problems(freeze):
             yield ("freezes", index, part), message, hint
@@ -228,6 +246,17 @@ def policy_problems(policy: Policy) -> Iterator[tuple[_Path, str, str]]:
         wrong = url_problem(notification.webhook.url)
         if wrong is not None:
             yield ("notify", index, "webhook", "url"), *wrong
+
+
+def _target_problems(targets: Mapping[str, Target]) -> Iterator[tuple[_Path, str, str]]:
+    taken: dict[str, str] = {}
+    for name, target in targets.items():
+        if name == ALL or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,30}", name):
+            yield ("targets", name), f'"{name}" cannot be the name of a target', "letters, digits, - and _; not `all`"
+        other = taken.setdefault(target.url_env, name)
+        if other != name:
+            text = f"{target.url_env} is the address of target {other} as well"
+            yield ("targets", name, "url_env"), text, "each target is a database of its own"
 
 
 LONGEST_TIMEOUT = "60s"

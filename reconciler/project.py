@@ -22,6 +22,7 @@ from reconciler.plan import Revision
 from reconciler.repository import Repository
 from reconciler.schema import Definitions, read_definitions
 from reconciler.sources import SourceFile, files_in_work_tree
+from reconciler.targets import views
 from reconciler.where import WHERE, rows_meant
 
 STATE = "state"
@@ -122,20 +123,42 @@ def _read(
     state = [file for file in files if file.path.startswith(f"{STATE}/")]
     definitions = read_definitions(_documents(schemas, problems), problems)
     also([file for file in files if file.path.startswith(f"{SCHEMAS}/") and file not in schemas], definitions, problems)
-    documents = _rows(state, problems, progress)
     if definitions is None:
         # The state cannot be understood without schemas, but what is no YAML at all is said all the same.
-        for _ in documents:
+        for _ in _rows(state, problems, progress):
             pass
         raise InvalidInput(problems)
+    desired: dict[str, dict[str, Row]] = {}
     matches: dict[str, list[Match]] = {}
-    desired = read_desired(documents, definitions, STATE, problems, matches)
-    if not problems:
-        problems.extend(broken_invariants(definitions, desired))
-        problems.extend(_broken_by_matches(definitions, matches))
+    for files_of_view in views(state, definitions.policy.targets):
+        _read_view(files_of_view, definitions, desired, matches, problems, progress)
     if problems:
-        raise InvalidInput(problems)
+        raise InvalidInput(list({str(problem): problem for problem in problems}.values()))  # once for all targets
     return Project(definitions, desired, _revision(commit, dirty), repository, commit, matches)
+
+
+def _read_view(
+    files: Sequence[SourceFile],
+    definitions: Definitions,
+    desired: dict[str, dict[str, Row]],
+    matches: dict[str, list[Match]],
+    problems: list[Problem],
+    progress: Progress,
+) -> None:
+    """What these files ask for, added to what others did: of several targets, each has a state of its own, and what
+    stands twice in one is a mistake, while the same in two is none.
+    """
+    found: dict[str, list[Match]] = {}
+    before = len(problems)
+    rows = read_desired(_rows(files, problems, progress), definitions, STATE, problems, found)
+    if len(problems) == before:
+        problems.extend(broken_invariants(definitions, rows))
+        problems.extend(_broken_by_matches(definitions, found))
+    for name, of_table in rows.items():
+        desired.setdefault(name, {}).update(of_table)
+    for name, asked in found.items():
+        known = matches.setdefault(name, [])
+        known += [match for match in asked if match not in known]
 
 
 def _documents(files: Sequence[SourceFile], problems: list[Problem]) -> Iterator[Document]:

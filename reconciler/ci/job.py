@@ -41,10 +41,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     committed: Callable[[], None]
     plan_out: Path | None
     branch: str | None
+    target: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The project and, of several databases, the one that this is about: what comments and plans are told by."""
+        return self.project if self.target is None else f"{self.project}@{self.target}"
 
     def marker(self, kind: str, **facts: str) -> Marker:
         """The marker of a comment or an issue of this project."""
-        return Marker(kind, self.project, facts)
+        return Marker(kind, self.name, facts)
 
     @property
     def files_url(self) -> str | None:

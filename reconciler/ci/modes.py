@@ -82,7 +82,7 @@ def plan(job: Job) -> Result:
     head = job.where.head
     titles = titles_of(project)
     saved = job.plan_out is not None
-    artifact = artifact_name(job.project, head) if saved and head is not None else None
+    artifact = artifact_name(job.name, head) if saved and head is not None else None
     body = plan_comment(
         made,
         marker=job.marker("plan", **_facts(head, made.fingerprint)).text,

@@ -31,7 +31,7 @@ class Reviewed(msgspec.Struct, frozen=True):
 
 def reviewed_in(job: Job, request: Request) -> Reviewed:
     """The plan of the pull request's last head."""
-    archive = job.talk.artifact(artifact_name(job.project, request.head), request.head)
+    archive = job.talk.artifact(artifact_name(job.name, request.head), request.head)
     plan = _unpacked(archive) if archive is not None else None
     if plan is not None:
         return Reviewed(plan, plan.fingerprint)

@@ -110,7 +110,7 @@ def reconcile(context: click.Context, /, **options: object) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command and return the exit code; what went wrong has been said."""
     try:
-        code = reconcile.main(args=list(arguments), prog_name="reconcile", standalone_mode=False)
+        code = reconcile.main(args=list(arguments), prog_name="reconcile", standalone_mode=False, obj=tuple(arguments))
         return code if isinstance(code, int) else 0
     except click.exceptions.Abort as aborted:
         interrupt = aborted.__cause__

@@ -15,6 +15,7 @@ from reconciler.cli.options import (
     scope_options,
 )
 from reconciler.cli.output import put, say
+from reconciler.cli.target import one_target_option
 from reconciler.connection import DatabaseConnection
 
 
@@ -57,6 +58,7 @@ from reconciler.connection import DatabaseConnection
     metavar="DURATION",
     help="For apply: wait so long for another run, or a row's lock, to get out of the way. Default: 5m.",
 )
+@one_target_option
 @connection_options
 def command(
     mode: str,
@@ -89,6 +91,7 @@ def command(
     from reconciler.cli.database import open_from_environment
     from reconciler.cli.run import let_signals_end_the_process
     from reconciler.pipeline import Request
+    from reconciler.targets import chosen
 
     def connect() -> DatabaseConnection:
         return open_from_environment(connect_timeout, statement_timeout, wait)
@@ -113,5 +116,6 @@ def command(
         committed=let_signals_end_the_process,
         plan_out=plan_out,
         branch=branch,
+        target=chosen(),
     )
     click.get_current_context().exit(run_job(job, mode, Files(markdown_out, code_quality), put, say))

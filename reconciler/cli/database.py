@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
 
 from reconciler.cli.output import say
 from reconciler.connection import DatabaseConnection, open_database
 from reconciler.database_url import read_environment
+
+_VARIABLES: ContextVar[tuple[str, str | None]] = ContextVar("variables", default=("DATABASE_URL", "DIRECT_URL"))
+
+
+def use_variables(url: str, direct: str | None) -> None:
+    """Take the address from these variables from here on: those of the target that was chosen."""
+    _VARIABLES.set((url, direct))
 
 
 def open_from_environment(
@@ -17,7 +25,7 @@ def open_from_environment(
     Raises UsageProblem where no address is given, Unreachable where none answers.
     """
     return open_database(
-        read_environment(os.environ),
+        read_environment(os.environ, *_VARIABLES.get()),
         timeout_s=connect_timeout,
         wait_s=wait,
         statement_timeout_ms=int(statement_timeout * 1000),

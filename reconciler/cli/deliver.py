@@ -9,6 +9,7 @@ import click
 
 from reconciler.cli.options import connection_options, output_option, project_options
 from reconciler.cli.output import colour_on, put, say
+from reconciler.cli.target import target_option
 from reconciler.errors import Failed
 
 
@@ -17,6 +18,7 @@ from reconciler.errors import Failed
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Make at most N attempts. Default: no limit.")
 @click.option("--retry-dead", is_flag=True, help="Try those again, too, that were given up.")
 @output_option("text", "json")
+@target_option
 @connection_options
 def command(
     directory: Path,

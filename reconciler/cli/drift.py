@@ -16,6 +16,7 @@ from reconciler.cli.options import (
 )
 from reconciler.cli.output import progress_bar, put
 from reconciler.cli.run import show_plan
+from reconciler.cli.target import target_option
 from reconciler.report import Format
 
 
@@ -25,6 +26,7 @@ from reconciler.report import Format
 @scope_options
 @output_option("text", "json", "markdown")
 @click.option("--exit-code", is_flag=True, help="End with 2 if anything has drifted.")
+@target_option
 @connection_options
 def command(
     directory: Path,

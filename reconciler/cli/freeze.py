@@ -10,12 +10,14 @@ import click
 
 from reconciler.cli.options import Moment, connection_options, project_options, reason_option
 from reconciler.cli.output import put
+from reconciler.cli.target import target_option
 
 
 @click.command("freeze")
 @project_options
 @click.option("--until", type=Moment(), required=True, help="When it ends, at the latest: 2026-11-27T09:00:00Z.")
 @reason_option
+@target_option
 @connection_options
 def command(
     directory: Path, until: datetime, reason: str, connect_timeout: float, statement_timeout: float, wait: float

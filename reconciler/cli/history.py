@@ -9,6 +9,7 @@ import click
 
 from reconciler.cli.options import connection_options, output_option, project_options
 from reconciler.cli.output import colour_on, put, say, width_of_terminal
+from reconciler.cli.target import one_target_option
 from reconciler.connection import DatabaseConnection
 from reconciler.errors import UsageProblem
 from reconciler.history_query import HistoryQuery, parse_since
@@ -39,6 +40,7 @@ from reconciler.model import RowKey
 )
 @project_options
 @output_option("text", "json")
+@one_target_option
 @connection_options
 def command(
     rows: tuple[str, ...],

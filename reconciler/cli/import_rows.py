@@ -9,6 +9,7 @@ import click
 
 from reconciler.cli.options import connection_options, project_options, scope_of, scope_options
 from reconciler.cli.output import colour_on, progress_bar, put, say
+from reconciler.cli.target import one_target_option
 from reconciler.errors import UsageProblem
 
 
@@ -30,6 +31,7 @@ from reconciler.errors import UsageProblem
 )
 @click.option("--stdout", "to_stdout", is_flag=True, help="Print the files instead of writing them.")
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
+@one_target_option
 @connection_options
 def command(
     directory: Path,

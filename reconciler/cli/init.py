@@ -8,6 +8,7 @@ import click
 
 from reconciler.cli.options import connection_options, project_options
 from reconciler.cli.output import put, say
+from reconciler.cli.target import target_option
 
 
 @click.command("init")
@@ -24,6 +25,7 @@ from reconciler.cli.output import put, say
     metavar="ROLE",
     help="The role that applies use, for the printed grants. Default: reconcile_apply.",
 )
+@target_option
 @connection_options
 def command(
     directory: Path, plan_role: str, apply_role: str, connect_timeout: float, statement_timeout: float, wait: float

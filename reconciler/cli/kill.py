@@ -16,6 +16,7 @@ from reconciler.cli.output import colour_on, put, say, width_of_terminal
 from reconciler.cli.proposal import Database, look_around, proposal_options, propose, say_undone
 from reconciler.cli.run import let_signals_end_the_process, must_ask, show_plan
 from reconciler.cli.subject import refuse_wrong_subject, subject_of
+from reconciler.cli.target import one_target_option
 from reconciler.committing import need_identity
 from reconciler.errors import DatabaseProblem, Failed, ReconcileError, UsageProblem
 from reconciler.fields import format_timestamp
@@ -44,6 +45,7 @@ from reconciler.runbook.kill import (
 from reconciler.runbook.playbooks import Runbook
 from reconciler.runbook.side_branch import Base, branch_name, commit_on_branch
 from reconciler.runbook.subject import Subject
+from reconciler.targets import chosen
 
 _LIVE_SECONDS = 5.0
 
@@ -58,6 +60,7 @@ _LIVE_SECONDS = 5.0
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before applying. CI=true does not ask either.")
 @proving_options
 @proposal_options
+@one_target_option
 @connection_options
 def command(words: tuple[str, ...], directory: Path, **options: Any) -> None:
     """Stop the damage: commit what a playbook switches off, on a branch of its own, and open the pull request.
@@ -237,6 +240,8 @@ class _Killing:
         """The command that applies this very commit."""
         words = ["reconcile", "kill", self.name, f"--{self.option}"]
         words += ["--directory", str(self.directory)] if str(self.directory) != "." else []
+        target = chosen()
+        words += ["--target", target] if target is not None else []
         words += ["--tenant", kill.subject.key] if kill.subject is not None else []
         words += ["--reason", self.reason]
         words += ["--until", format_timestamp(self.options["until"])] if self.options["until"] else []

@@ -9,6 +9,7 @@ import click
 
 from reconciler.cli.options import connection_options, project_options, reason_option
 from reconciler.cli.output import put
+from reconciler.cli.target import one_target_option
 from reconciler.errors import UsageProblem
 from reconciler.model import FieldKey
 
@@ -17,6 +18,7 @@ from reconciler.model import FieldKey
 @click.argument("fields", nargs=-1, required=True, metavar="TABLE/KEY.FIELD...")
 @project_options
 @reason_option
+@one_target_option
 @connection_options
 def command(
     fields: tuple[str, ...],

@@ -17,6 +17,7 @@ from reconciler.cli.output import colour_on, put, say
 from reconciler.cli.proposal import Database, look_around, proposal_options, propose, say_undone
 from reconciler.cli.run import show_plan
 from reconciler.cli.subject import subject_of
+from reconciler.cli.target import one_target_option
 from reconciler.committing import need_identity
 from reconciler.errors import ReconcileError, Refused, UsageProblem
 from reconciler.git import Git
@@ -65,6 +66,7 @@ from reconciler.transaction import begin_read_only
     help="Let a guard (after, requires, freeze) pass once; stands beside the values, for the review.",
 )
 @proposal_options
+@one_target_option
 @connection_options
 def command(name: str | None, directory: Path, **options: Any) -> None:
     """Propose the way back from a kill: a commit on a branch of its own, and its pull request.

@@ -13,6 +13,7 @@ from reconciler.cli.database import open_from_environment
 from reconciler.cli.options import connection_options, project_options, proving_of, proving_options
 from reconciler.cli.output import colour_on, progress_bar, put, say, width_of_terminal
 from reconciler.cli.run import let_signals_end_the_process
+from reconciler.cli.target import one_target_option
 from reconciler.committing import need_branch, need_identity
 from reconciler.connection import DatabaseConnection
 from reconciler.errors import Failed, UsageProblem
@@ -41,6 +42,7 @@ from reconciler.rollback import Rollback, commit_rollback, plan_rollback, refuse
     help="Let the commit change up to N rows, whatever the policy's blast limit says: a trailer of its message.",
 )
 @proving_options
+@one_target_option
 @connection_options
 def command(
     name: str,

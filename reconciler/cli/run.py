@@ -83,6 +83,12 @@ def run_options(function: F) -> F:
             metavar="DURATION",
             help="Give up when another run, or a row's lock, is in the way for so long. Default: 10s.",
         ),
+        click.option(
+            "--target",
+            metavar="NAME",
+            help="Which of the databases that schemas/policy.yaml declares under `targets`, or all: each in a run of "
+            "its own, at the same time.",
+        ),
         connection_options,
     ]
     for option in reversed(options):
@@ -93,6 +99,10 @@ def run_options(function: F) -> F:
 def run_reconcile(**options: Any) -> None:
     """What `reconcile` does without a command."""
     refuse_contradictions(options)
+    if options["target"] is not None:
+        from reconciler.cli.target import at_target
+
+        at_target(options["target"], options["directory"])
     code = _dry_run(options) if options["dry_run"] else _apply(options)
     click.get_current_context().exit(code)
 

@@ -19,6 +19,7 @@ from reconciler.cli.options import (
     scope_options,
 )
 from reconciler.cli.output import colour_on, progress_bar, put, width_of_terminal
+from reconciler.cli.target import target_option
 from reconciler.report import Format
 
 
@@ -34,6 +35,7 @@ from reconciler.report import Format
 )
 @output_option("text", "json", "markdown")
 @click.option("--now", type=Moment(), hidden=True, help="Another time than the database's; a demo's only.")
+@target_option
 @connection_options
 def command(
     directory: Path,

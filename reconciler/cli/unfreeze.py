@@ -9,11 +9,13 @@ import click
 
 from reconciler.cli.options import connection_options, project_options, reason_option
 from reconciler.cli.output import put
+from reconciler.cli.target import target_option
 
 
 @click.command("unfreeze")
 @project_options
 @reason_option
+@target_option
 @connection_options
 def command(directory: Path, reason: str, connect_timeout: float, statement_timeout: float, wait: float) -> None:
     """End the freezes that `reconcile freeze` began. What they held is applied by the next run, under the guards."""

@@ -20,6 +20,7 @@ from reconciler.repository import Repository
 from reconciler.runbook.playbooks import Runbook, load_runbook, read_playbook_files
 from reconciler.schema import Definitions, read_definitions
 from reconciler.sources import SourceFile
+from reconciler.targets import files_for
 
 __all__ = ["Committed", "known_playbooks", "read_committed", "rows_asked_for"]
 
@@ -71,7 +72,7 @@ def rows_asked_for(
     problems: list[Problem] = []
     documents = [
         document
-        for file in files
+        for file in files_for(files, definitions.policy.targets)
         if tables is None or table_of(file.path, STATE) in tables
         if (document := read_document(file.path, file.data, problems)) is not None
     ]
