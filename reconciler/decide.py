@@ -24,7 +24,6 @@ from reconciler.effects.following import count_following
 from reconciler.errors import InvalidInput, NotAsExpected, Problem, UsageProblem, nearest
 from reconciler.fields import format_timestamp
 from reconciler.fit import problems_of_reading, relation_of, relations_of
-from reconciler.fleets import Fleets
 from reconciler.freezes import frozen_now
 from reconciler.guards import CheckResult, Frozen, Situation, checks_needed, hold_back, is_guarded
 from reconciler.in_effect import state_in_effect
@@ -97,6 +96,8 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
     desired, notes = state_in_effect(connection, project, written_down, now, has_ledger=head.version > 0)
     fleets = None
     if project.matches:
+        from reconciler.fleets import Fleets  # few projects have any
+
         fleets = Fleets(
             connection,
             project,

@@ -13,10 +13,9 @@ from collections.abc import Iterable
 from reconciler.documents import PlainDocument
 from reconciler.errors import Problem, nearest
 from reconciler.fields import JsonField, NotAValue, canonical_timestamp, resolve_plainly
-from reconciler.model import WAIVABLE, Json, Location, Match, Row, Then, Value
+from reconciler.model import WAIVABLE, WHERE, Json, Location, Match, Row, Then, Value
 from reconciler.nodes import Document, Mapping, Node, Scalar
 from reconciler.schema import Definitions, Table
-from reconciler.where import WHERE, match_problems, read_where
 
 LONG_FORM = ("value", "reason", "until", "then", "override")
 """What may stand beside a value in the long form."""
@@ -61,6 +60,8 @@ def read_desired(
         readers[name].read(document)
     for name, reader in readers.items():
         if reader.matches:
+            from reconciler.where import match_problems  # few have any, and a process that flips one switch has no time
+
             problems.extend(match_problems(reader.matches))
             if matches is not None:
                 matches[name] = reader.matches
@@ -93,6 +94,8 @@ class _TableReader:
             line, column = document.root.keys[key]
             place = Location(file, line, column)
             if key == WHERE:
+                from reconciler.where import read_where
+
                 self.matches += read_where(self._table, node, file, self._read_row, self._problems)
                 continue
             if not isinstance(node, Mapping):

@@ -36,7 +36,7 @@ class Head(msgspec.Struct, frozen=True):
     """What the ledger says of itself: its version, the tables it holds rows of, and the last run from git.
 
     Runs of a dirty work tree do not count: they leave what git asked for as it was. `undelivered`: effects of earlier
-    runs have not arrived.
+    runs have not arrived. `has_matches`: entries of a `$where` have been applied.
     """
 
     version: int
@@ -46,6 +46,7 @@ class Head(msgspec.Struct, frozen=True):
     run: str | None = None
     at: datetime | None = None
     undelivered: bool = False
+    has_matches: bool = False
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +87,8 @@ def read_head(connection: Connection[Any]) -> Head:
         SELECT m.version, m.movable_clock,
                (SELECT coalesce(array_agg(table_name), '{}') FROM held WHERE table_name IS NOT NULL),
                r.commit_id, r.id::text, r.at,
-               EXISTS (SELECT FROM reconciler.outbox WHERE state IN ('pending', 'dead'))
+               EXISTS (SELECT FROM reconciler.outbox WHERE state IN ('pending', 'dead')),
+               EXISTS (SELECT FROM reconciler.match_entry)
           FROM reconciler.meta m
           LEFT JOIN (SELECT * FROM reconciler.run WHERE NOT holds ORDER BY sequence DESC LIMIT 1) r ON true
         """

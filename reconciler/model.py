@@ -89,6 +89,10 @@ class Row(msgspec.Struct):
     timed: tuple[str, ...] = ()
 
 
+WHERE = "$where"
+"""The key of state that no row has: what is asked of rows that look so stands below it."""
+
+
 class Match(msgspec.Struct, frozen=True):
     """One entry of a `$where`: what the rows of `table` that look so are to be.
 

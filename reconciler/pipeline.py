@@ -37,7 +37,6 @@ from reconciler.errors import (
     UsageProblem,
 )
 from reconciler.fit import problems_of_writing, relation_of
-from reconciler.fleets import record_entries
 from reconciler.ledger import (
     RunRecord,
     record_applied,
@@ -369,7 +368,9 @@ def _write(connection: DatabaseConnection, project: Project, decision: Decision,
             raise Refused(f"{entries} audit entries for {len(plan.writes)} changes: nothing was applied")
     if not (run.dirty or run.ahead):
         record_applied(connection, run.id, applied_after(plan.changes, decision.base))
-        if not plan.scope.rows:
+        if (project.matches or decision.head.has_matches) and not plan.scope.rows:
+            from reconciler.fleets import record_entries  # few projects have any
+
             record_entries(connection, project, plan.scope.tables or tuple(tables), run.id, decision.now)
     doer = Doer(f"commit {run.commit[:12]} ({run.author_name})")
     if run.dirty:

@@ -23,7 +23,6 @@ from reconciler.repository import Repository
 from reconciler.schema import Definitions, read_definitions
 from reconciler.sources import SourceFile, files_in_work_tree
 from reconciler.targets import views
-from reconciler.where import WHERE, rows_meant
 
 STATE = "state"
 SCHEMAS = "schemas"
@@ -191,6 +190,10 @@ def broken_invariants(definitions: Definitions, desired: Mapping[str, Mapping[st
 
 def _broken_by_matches(definitions: Definitions, matches: Mapping[str, Sequence[Match]]) -> list[Problem]:
     """A Problem for each rule that an entry of `$where` breaks by itself, in whatever row."""
+    if not matches:
+        return []
+    from reconciler.where import WHERE, rows_meant
+
     problems = []
     for name, of_table in matches.items():
         for match in of_table:

@@ -14,15 +14,12 @@ from collections.abc import Mapping as Columns
 from reconciler.canonical import equal, to_text
 from reconciler.errors import Problem, nearest
 from reconciler.fields import Field, NotAValue, resolve_plainly
-from reconciler.model import Json, Location, Match, Matched, Row, Value
+from reconciler.model import WHERE, Json, Location, Match, Matched, Row, Value
 from reconciler.nodes import Mapping, Node
 from reconciler.nodes import Sequence as SequenceNode
 from reconciler.schema import Table
 
 __all__ = ["WHERE", "disagree", "match_problems", "read_where", "rows_meant"]
-
-WHERE = "$where"
-"""The key that no row has."""
 
 _PARTS = ("match", "set")
 _EXAMPLE = "$where: [{match: {column: value}, set: {field: value}}]"

@@ -17,6 +17,15 @@ def use_variables(url: str, direct: str | None) -> None:
     _VARIABLES.set((url, direct))
 
 
+def environment_of_target() -> dict[str, str]:
+    """The environment as it would be if the chosen target's database were the only one: for what looks at it whole."""
+    url, direct = _VARIABLES.get()
+    return os.environ | {
+        "DATABASE_URL": os.environ.get(url, ""),
+        "DIRECT_URL": os.environ.get(direct, "") if direct else "",
+    }
+
+
 def open_from_environment(
     connect_timeout: float, statement_timeout: float, wait: float, application_name: str = "reconcile"
 ) -> DatabaseConnection:

@@ -10,6 +10,7 @@ import click
 
 from reconciler.cli.options import Seconds, output_option, project_options
 from reconciler.cli.output import colour_on, put, width_of_terminal
+from reconciler.cli.target import one_target_option
 from reconciler.errors import Failed
 
 _CLEAR = "\x1b[H\x1b[2J"
@@ -33,6 +34,7 @@ _CLEAR = "\x1b[H\x1b[2J"
     metavar="[DURATION]",
     help="Look again and again, with so long between (10s where none is given), until Ctrl-C.",
 )
+@one_target_option
 @output_option("text", "json")
 @click.option(
     "--exit-code",
@@ -47,6 +49,7 @@ def command(
     Reads only. Postgres (DATABASE_URL, DIRECT_URL), Redis (REDIS_URL) and URLs are asked at the same time; what does
     not answer is a symptom, or is said.
     """
+    from reconciler.cli.database import environment_of_target
     from reconciler.report import triage as report
     from reconciler.runbook.playbooks import load_runbook
     from reconciler.runbook.triage import triage
@@ -55,7 +58,13 @@ def command(
     code = 0
     try:
         while True:
-            found = triage(runbook, only=only, deadline_s=max(deadline, 0.1), directory=str(directory))
+            found = triage(
+                runbook,
+                environment=environment_of_target(),
+                only=only,
+                deadline_s=max(deadline, 0.1),
+                directory=str(directory),
+            )
             code = 2 if found.matches else Failed.exit_code if found.failed else 0
             if output == "json":
                 put(report.render_triage_json(found) if watch is None else report.render_triage_line(found))

@@ -40,8 +40,8 @@ FOLDER = "schemas/playbooks"
 RESERVED = frozenset((
     "allow-dirty", "branch", "check", "confirm", "connect-timeout", "deadline", "directory", "dry-run", "exit-code",
     "help", "incident", "lock-timeout", "no-pr", "no-push", "no-verify", "now", "only", "output", "override", "plan",
-    "push", "reason", "remote", "revision", "row", "statement-timeout", "steps", "tenant", "until", "verify-within",
-    "wait", "watch", "yes",
+    "push", "reason", "remote", "revision", "row", "statement-timeout", "steps", "target", "tenant", "until",
+    "verify-within", "wait", "watch", "yes",
 ))  # fmt: skip
 """Flags that `reconcile kill` and `reconcile restore` have for themselves, or may have: no option is called so."""
 

@@ -121,6 +121,11 @@ def test_drift_status_and_history_are_about_the_target_that_is_named(regions: Re
     assert "Bob's Bikes" in regions.run("history", "--target", "us").out
     assert regions.run("status", "--target", "all").code == 0
     assert regions.run("init", "--target", "all").code == 0
+    doctor = regions.run("doctor", "--target", "us", "--output", "json")
+    assert (regions.us.url.rpartition("/")[2] in doctor.out, regions.eu.url.rpartition("/")[2] in doctor.out) == (
+        True, False,
+    ), doctor.out  # fmt: skip
+    assert regions.run("doctor").code == 64
 
 
 @pytest.mark.parametrize(
