@@ -17,6 +17,7 @@ from reconciler.ci.talk import Marker, Talk
 from reconciler.connection import DatabaseConnection
 from reconciler.console.annotations import Annotation
 from reconciler.errors import ReconcileError
+from reconciler.outcome import Proving
 from reconciler.pipeline import Request
 from reconciler.plan import Plan
 from reconciler.project import Project
@@ -29,7 +30,8 @@ __all__ = ["Job", "Result", "artifact_name", "project_name", "titles_of"]
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be done. `project` is the project's directory below the top of the repository, `.` for the top.
 
-    `connect` opens the database, `committed` is called once an apply is in it. `plan_out` is where the plan is saved.
+    `connect` opens the database, `committed` is called once an apply is in it, `proving` says how one waits for its
+    changes to be in effect. `plan_out` is where the plan is saved.
     """
 
     request: Request
@@ -39,6 +41,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str]
     connect: Callable[[], DatabaseConnection]
     committed: Callable[[], None]
+    proving: Proving
     plan_out: Path | None
     branch: str | None
     target: str | None = None

@@ -45,9 +45,10 @@ def apply_merged(job: Job) -> Result:
     try:
         project = read_for_apply(job.request)
         origin = origin_of(job.environment, project.commit)
+        ending = Ending(job.connect, committed, job.proving)
         with job.connect() as connection:
             try:
-                outcome = apply(connection, job.request, project, origin, None, Ending(job.connect, committed))
+                outcome = apply(connection, job.request, project, origin, None, ending)
             except Stale as error:
                 overtaken = _overtaken(job, connection, project)
                 if overtaken is None:
@@ -121,7 +122,8 @@ def _merged(job: Job, project: Project, last_applied: str | None) -> list[PullRe
     if not commits and job.where.event == "push":
         commits = [project.commit.id]
     found = {request.number: request for commit in commits for request in job.talk.requests_of(commit)}
-    return list(found.values())
+    # A commit may have gone into another branch as well, by a pull request that is none of ours.
+    return [request for request in found.values() if job.where.branch in (None, request.base)]
 
 
 def _overtaken(job: Job, connection: DatabaseConnection, project: Project) -> str | None:

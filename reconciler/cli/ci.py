@@ -11,6 +11,8 @@ from reconciler.cli.options import (
     Seconds,
     connection_options,
     project_options,
+    proving_of,
+    proving_options,
     scope_of,
     scope_options,
 )
@@ -58,6 +60,7 @@ from reconciler.connection import DatabaseConnection
     metavar="DURATION",
     help="For apply: wait so long for another run, or a row's lock, to get out of the way. Default: 5m.",
 )
+@proving_options
 @one_target_option
 @connection_options
 def command(
@@ -73,6 +76,8 @@ def command(
     reason: str | None,
     allow_changes: int | None,
     lock_timeout: float,
+    no_verify: bool,
+    verify_within: float | None,
     connect_timeout: float,
     statement_timeout: float,
     wait: float,
@@ -96,6 +101,7 @@ def command(
     def connect() -> DatabaseConnection:
         return open_from_environment(connect_timeout, statement_timeout, wait)
 
+    proving = proving_of(no_verify, verify_within, "" if mode == "apply" else "the mode apply")
     name = project_name(directory)
     where = surroundings_of(os.environ, silent=no_comment)
     request = Request(
@@ -114,6 +120,7 @@ def command(
         environment=os.environ,
         connect=connect,
         committed=let_signals_end_the_process,
+        proving=proving,
         plan_out=plan_out,
         branch=branch,
         target=chosen(),

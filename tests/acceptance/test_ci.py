@@ -91,6 +91,14 @@ def test_schemas_for_editors_that_are_out_of_date_are_invalid_and_no_reason_for_
     assert project.run("ci", "plan").code == 0
 
 
+def test_what_is_about_an_apply_is_refused_elsewhere(project: Project) -> None:
+    project.commit_state(KILL)
+    done = project.run("ci", "plan", "--no-verify")
+    assert (done.code, "--no-verify is for an apply" in done.err) == (64, True), str(done)
+    assert project.run("ci", "apply", "--no-verify").code == 0
+    assert len(project.entries()) == 1
+
+
 def test_a_file_that_cannot_be_written_is_told_and_the_exit_code_stays(project: Project) -> None:
     project.commit_state(KILL)
     done = project.run("ci", "plan", "--markdown-out", "none/plan.md", "--plan-out", "none/plan.json")
