@@ -109,6 +109,34 @@ def compare(
     ]
 
 
+def drifted_keys(connection: Connection[Any], table: Table, relation: Relation) -> list[str]:
+    """The keys of rows that do not have what was applied last, or are gone; one statement, and only they travel."""
+    applied = sql.SQL("l.applied")
+    differs = [
+        sql.SQL("OR ({base} IS DISTINCT FROM {actual} AND l.applied ? {name})").format(
+            # An enum's labels may have gone since: as text, none is a conversion that fails.
+            base=sql.SQL("(l.applied ->> {})").format(sql.Literal(name))
+            if column.is_enum
+            else column.from_document(applied, name, comparable=True),
+            actual=sql.SQL("{}::text").format(column.comparable("t")) if column.is_enum else column.comparable("t"),
+            name=sql.Literal(name),
+        )
+        for name, column in _managed_columns(table, relation).items()
+    ]
+    statement = sql.SQL(
+        """
+        SELECT l.key FROM reconciler.managed_row AS l LEFT JOIN {table} AS t ON t.{key} = l.key::{key_type}
+         WHERE l.table_name = %s AND (t.{key} IS NULL {differs})
+        """
+    ).format(
+        table=relation.identifier,
+        key=sql.Identifier(table.definition.key),
+        key_type=sql.SQL(_key_type(table, relation)),
+        differs=sql.SQL(" ").join(differs),
+    )
+    return [key for (key,) in connection.execute(statement, (table.name,))]
+
+
 def lock_rows(
     connection: Connection[Any], table: Table, relation: Relation, seen: Sequence[Seen]
 ) -> list[Seen]:

@@ -18,6 +18,7 @@ from reconciler.actual import Mismatch, Seen, compare, count_rows, expectations,
 from reconciler.blast import refusals, tables_to_count
 from reconciler.canonical import to_text
 from reconciler.catalog import Catalog, Relation, read_catalog
+from reconciler.change_path import LookedAt, look_where_needed
 from reconciler.connection import is_rehearsing
 from reconciler.diff import diff_row
 from reconciler.effects.following import count_following
@@ -30,7 +31,7 @@ from reconciler.in_effect import state_in_effect
 from reconciler.ledger import Head, read_freezes, read_head, read_marks, read_released, settled_commit
 from reconciler.ledger_schema import VERSION
 from reconciler.model import Action, Change, FieldKey, Mark, Row, RowKey
-from reconciler.plan import EffectSummary, Notice, Plan, Scope, count, fingerprint_of
+from reconciler.plan import Counts, EffectSummary, Notice, Plan, Scope, count, fingerprint_of
 from reconciler.project import Project
 from reconciler.schema import Table
 
@@ -43,6 +44,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     `results`: the health checks made so far. `committed`: whether desired stands in a commit. `allowed_changes`: how
     many rows may change whatever the blast limit says; `allowance` tells, only where that is not enough, how many the
     commits since a given one allow. `now`: another time than the database's, for a demo. `fields`: only these count.
+    `full`: whether every row is looked at; None: if that is due (`change_path`).
     """
 
     scope: Scope = Scope()
@@ -53,6 +55,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     allowance: Callable[[str | None], int] = lambda _applied: 0
     now: datetime | None = None
     fields: frozenset[FieldKey] | None = None
+    full: bool | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -66,6 +69,7 @@ class Decision(msgspec.Struct, frozen=True):
     tenants: Mapping[RowKey, str | None]
     marks: Mapping[FieldKey, Mark]
     now: datetime
+    looked_at: LookedAt
     checks_needed: frozenset[str] = frozenset()
 
 
@@ -86,8 +90,10 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
     lacks (an unknown row, an `$expect` that does not hold), UsageProblem where the scope names nothing.
     """
     definitions, scope = project.definitions, inputs.scope
-    written_down = _in_scope(project, scope)
+    _refuse_unknown(scope, definitions.tables)
     catalog = read_catalog(connection, relations_of(definitions))
+    project, looked_at = look_where_needed(connection, project, catalog, scope, inputs.full)
+    written_down = _in_scope(project, scope)
     problems = problems_of_reading(definitions, written_down, catalog, project.matches)
     if problems:
         raise NotAsExpected(problems)
@@ -113,7 +119,7 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
     if head.version == 0:
         notes.append(Notice("there is no ledger yet: everything is new. `reconcile init` makes it"))
 
-    seen = _look_at_rows(connection, project, desired, scope, catalog, look)
+    seen = _look_at_rows(connection, project, desired, scope, catalog, look, looked_at.keys)
     if fleets is not None and look is not as_seen:
         desired = fleets.desired_again(desired, {name: [row.key for row in rows] for name, rows in seen.items()})
     keys = [(name, row.key) for name, rows in seen.items() for row in rows]
@@ -148,13 +154,10 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
         scope=scope,
         database=catalog.database,
         changes=tuple(changes),
-        notices=(*inputs.notices, *notes),
+        notices=(*inputs.notices, *notes, *looked_at.notices),
         refusals=tuple(_blast(connection, project, catalog, changes, inputs, head)),
-        counts=count(
-            changes,
-            managed_rows=sum(len(rows) for rows in desired.values()),
-            managed_fields=sum(len(row.values) for rows in desired.values() for row in rows.values()),
-        ),
+        counts=_counts(changes, desired, looked_at.managed if scope.is_everything else None),
+        is_full=looked_at.is_full,
         fingerprint=fingerprint_of(changes),
         effects=tuple(EffectSummary(*each) for each in count_following(changes, definitions.tables)),
     )
@@ -167,8 +170,18 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
         {(name, row.key): row.tenant for name, rows in seen.items() for row in rows},
         marks,
         now,
+        looked_at,
         frozenset(checks_needed(found, situation)),
     )
+
+
+def _counts(
+    changes: Sequence[Change], desired: Mapping[str, Mapping[str, Row]], managed: tuple[int, int] | None
+) -> Counts:
+    if managed is None:
+        rows = [row for of_table in desired.values() for row in of_table.values()]
+        managed = len(rows), sum(len(row.values) for row in rows)
+    return count(changes, managed_rows=managed[0], managed_fields=managed[1])
 
 
 def _clock(inputs: Inputs, head: Head, catalog: Catalog) -> datetime:
@@ -215,8 +228,8 @@ def _covers(scope: Scope, table: str, key: str) -> bool:
     return not scope.tables or table in scope.tables
 
 
-def _in_scope(project: Project, scope: Scope) -> dict[str, dict[str, Row]]:
-    tables = project.definitions.tables
+def _refuse_unknown(scope: Scope, tables: Mapping[str, Table]) -> None:
+    """Raise UsageProblem where the scope names what no schema describes."""
     for name in [*scope.tables, *(row.partition("/")[0] for row in scope.rows)]:
         if name not in tables:
             hint = nearest(name, tables) or f"the tables are {', '.join(tables)}"
@@ -224,6 +237,9 @@ def _in_scope(project: Project, scope: Scope) -> dict[str, dict[str, Row]]:
     for row in scope.rows:
         if not row.partition("/")[2]:
             raise UsageProblem(f"--only {row}: name a row as table/key, or a whole table with --table {row}")
+
+
+def _in_scope(project: Project, scope: Scope) -> dict[str, dict[str, Row]]:
     if scope.is_everything:
         return project.desired
     return {
@@ -260,6 +276,7 @@ def _look_at_rows(
     scope: Scope,
     catalog: Catalog,
     look: Look,
+    keys: Mapping[str, Sequence[str]] | None,
 ) -> dict[str, list[Seen]]:
     """The rows of each table that are not in sync."""
     seen: dict[str, list[Seen]] = {}
@@ -267,7 +284,12 @@ def _look_at_rows(
         table = project.definitions.tables[name]
         relation = relation_of(catalog, table)
         rows = compare(
-            connection, table, relation, desired.get(name, {}), has_ledger=catalog.has_ledger, only_keys=only
+            connection,
+            table,
+            relation,
+            desired.get(name, {}),
+            has_ledger=catalog.has_ledger,
+            only_keys=keys[name] if only is None and keys is not None else only,
         )
         seen[name] = look(connection, table, relation, rows)
     return seen

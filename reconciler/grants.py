@@ -27,6 +27,7 @@ _LEDGER = {
     "run": ("INSERT",),
     "change": ("INSERT",),
     "managed_row": ("INSERT", "UPDATE", "DELETE"),
+    "pending": ("INSERT", "UPDATE", "DELETE"),
     "mark": ("INSERT", "UPDATE"),
     "match_entry": ("INSERT", "DELETE"),
     "freeze": ("INSERT", "UPDATE"),

@@ -50,7 +50,10 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One run, as it is stored and as audit entries tell of it. Times are the database's."""
+    """One run, as it is stored and as audit entries tell of it. Times are the database's.
+
+    `sync`: how the ledger stands to git after it, as JSON (`ledger_sync`).
+    """
 
     id: str
     commit: str
@@ -70,6 +73,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     run_url: str | None
     pull_request: int | None
     version: str
+    sync: str | None = None
 
 
 def read_head(connection: Connection[Any]) -> Head:
@@ -252,8 +256,8 @@ def record_run(connection: Connection[Any], run: RunRecord) -> None:
         """
         INSERT INTO reconciler.run (id, commit_id, author_name, author_email, committer_name, committer_email, actor,
                                     reason, dirty, ahead, plan_id, fingerprint, scope, counts, outcome, run_url,
-                                    pull_request, version)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s, %s, %s)
+                                    pull_request, version, sync)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s::jsonb)
         """,
         (
             run.id,
@@ -274,6 +278,7 @@ def record_run(connection: Connection[Any], run: RunRecord) -> None:
             run.run_url,
             run.pull_request,
             run.version,
+            run.sync,
         ),
     )
 

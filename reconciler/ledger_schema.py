@@ -65,6 +65,15 @@ CREATE TABLE reconciler.managed_row (
     PRIMARY KEY (table_name, key)
 );
 
+-- Rows that every run must look at, whatever git has changed: what is held back, kept, or limited in time. `files` are
+-- those that name the row, as far as they are known.
+CREATE TABLE reconciler.pending (
+    table_name text NOT NULL,
+    key        text NOT NULL,
+    files      text[] NOT NULL,
+    PRIMARY KEY (table_name, key)
+);
+
 -- Every field that was ever written, append-only. An audit entry is made from each, with the same id.
 CREATE TABLE reconciler.change (
     run_id     uuid NOT NULL REFERENCES reconciler.run (id),

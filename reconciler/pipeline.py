@@ -44,13 +44,14 @@ from reconciler.ledger import (
     record_marks,
     record_run,
 )
+from reconciler.ledger_sync import record_pending
 from reconciler.lock_holders import who_holds
 from reconciler.lost_answer import Reconnect, was_committed
 from reconciler.marks import Doer, marks_after
 from reconciler.masks import mask_notices
 from reconciler.model import Action, Change, FieldKey, RowKey
 from reconciler.outcome import Outcome, Proving
-from reconciler.plan import Notice, Plan, Scope
+from reconciler.plan import Notice, Plan, Revision, Scope
 from reconciler.project import Progress, Project, read_revision, read_work_tree, refuse_uncommitted, silent
 from reconciler.schema import Table
 from reconciler.stale import ancestry_problem, refuse_stale
@@ -63,7 +64,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     `allow_changes`: how many rows may change whatever the blast limit says. `now`: another time, for a demo.
     `ahead`: the commit is not merged yet (`kill --now`); what it says is applied as a hold that runs from git respect,
-    whatever was applied last. `fields`: nothing but these is looked at.
+    whatever was applied last. `fields`: nothing but these is looked at. `full`: whether every row of a large project is
+    looked at, and not only what git has changed; None: if that is due (`change_path`).
     """
 
     directory: Path
@@ -77,6 +79,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime | None = None
     ahead: bool = False
     fields: frozenset[FieldKey] | None = None
+    full: bool | None = None
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,9 +93,9 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 def read_for_plan(request: Request, progress: Progress = silent) -> Project:
     """What a plan is made from: the commit that was asked for, else the work tree."""
     if request.revision is not None:
-        project = read_revision(request.directory, request.revision, progress)
+        project = read_revision(request.directory, request.revision, progress, may_defer=True)
     else:
-        project = read_work_tree(request.directory, progress)
+        project = read_work_tree(request.directory, progress, may_defer=True)
     need_target(project.definitions.policy.targets)
     return project
 
@@ -104,12 +107,12 @@ def read_for_apply(request: Request, progress: Progress = silent) -> Project:
     if request.allow_dirty and request.revision is not None:
         raise UsageProblem("--allow-dirty applies the work tree, --revision a commit: give one of the two")
     if request.allow_dirty:
-        project = read_work_tree(request.directory, progress)
+        project = read_work_tree(request.directory, progress, may_defer=True)
         if project.revision is None:
             raise Refused("not a git repository with a commit: without one no audit entry could say what was applied")
         need_target(project.definitions.policy.targets)
         return project
-    project = read_revision(request.directory, request.revision or "HEAD", progress)
+    project = read_revision(request.directory, request.revision or "HEAD", progress, may_defer=True)
     need_target(project.definitions.policy.targets)
     if request.revision is None:
         refuse_uncommitted(project)
@@ -167,7 +170,7 @@ def apply(
     A run of kills makes no health checks. Where a restore needs some, they are made between two transactions, so that
     no row is locked while a server somewhere takes its time to answer; a kill in that run waits for their timeouts.
     """
-    inputs = _inputs(connection, request, project)
+    inputs = _inputs(connection, request, project, reviewed)
     with telling_of_failure(project, origin.actor, origin.run_url):
         try:
             outcome, needed = _apply_once(connection, request, project, origin, reviewed, inputs, ending)
@@ -262,7 +265,9 @@ def _looked_up(outcome: Outcome, cause: str, request: Request, ending: Ending) -
     return msgspec.structs.replace(outcome, notices=(*outcome.notices, notice))
 
 
-def _inputs(connection: DatabaseConnection, request: Request, project: Project) -> Inputs:
+def _inputs(
+    connection: DatabaseConnection, request: Request, project: Project, reviewed: Plan | None = None
+) -> Inputs:
     def allowance(applied: str | None) -> int:
         if project.repository is None or project.commit is None:
             return 0
@@ -275,6 +280,7 @@ def _inputs(connection: DatabaseConnection, request: Request, project: Project) 
         committed=project.revision is None or not project.revision.dirty or not request.allow_dirty,
         allowed_changes=request.allow_changes,
         fields=request.fields,
+        full=reviewed.is_full if reviewed is not None else request.full,
         allowance=allowance,
         now=request.now,
     )
@@ -342,7 +348,14 @@ def _run_record(
         run_url=origin.run_url,
         pull_request=origin.pull_request,
         version=__version__,
+        sync=_sync(request, revision, decision),
     )
+
+
+def _sync(request: Request, revision: Revision, decision: Decision) -> str | None:
+    """How the ledger stands to git after the run: a run of something that is not merged leaves that to others."""
+    sync = decision.looked_at.sync
+    return sync.as_text if sync is not None and not (revision.dirty or request.ahead) else None
 
 
 def _write(connection: DatabaseConnection, project: Project, decision: Decision, run: RunRecord) -> int:
@@ -381,7 +394,34 @@ def _write(connection: DatabaseConnection, project: Project, decision: Decision,
         plan.changes, decision.marks, desired=decision.desired, tables=tables, now=decision.now, doer=doer
     )
     record_marks(connection, marks)
+    if project.listing is not None:
+        record_pending(connection, *_pending_after(decision, holds=run.dirty or run.ahead))
     return entries
+
+
+def _pending_after(decision: Decision, *, holds: bool) -> tuple[dict[RowKey, set[str]], list[RowKey] | None]:
+    """Rows that the next run must look at, with the files that name them, and the rows of which this is all that waits
+    (None: all rows).
+
+    A run of a part, and one of something that is not merged, settle nothing: what they wrote is at odds with what git
+    asked for, or will ask for.
+    """
+    plan, desired = decision.plan, decision.desired
+    settles = plan.scope.is_everything and not holds
+    waiting = {
+        (change.table, change.key)
+        for change in plan.changes
+        if change.action in (Action.HOLD, Action.KEEP) or not settles
+    }
+    waiting |= {(name, key) for name, rows in desired.items() for key, row in rows.items() if row.timed}
+    pending: dict[RowKey, set[str]] = {}
+    for table, key in waiting:
+        row = desired.get(table, {}).get(key)
+        pending[table, key] = {value.file for value in row.values.values()} if row is not None and not holds else set()
+    keys = decision.looked_at.keys
+    if not settles:
+        return pending, []
+    return pending, [(name, key) for name, of_table in keys.items() for key in of_table] if keys is not None else None
 
 
 def _created(changes: list[Change]) -> Mapping[RowKey, list[Change]]:

@@ -92,6 +92,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a run would do. Sorted; the same input gives the same plan, byte for byte (id and time apart).
 
     `refusals` say why an apply of it would be refused as a whole; an apply never has any. `effects` will follow.
+    `is_full`: every row was looked at, not only those that git has changed.
     """
 
     id: str
@@ -106,6 +107,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     counts: Counts
     fingerprint: str
     effects: tuple[EffectSummary, ...] = ()
+    is_full: bool = True
 
     @property
     def writes(self) -> tuple[Change, ...]:

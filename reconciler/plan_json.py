@@ -164,6 +164,7 @@ class PlanDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notices: tuple[NoticeDocument, ...]
     refusals: Annotated[tuple[str, ...], Meta(description="Why an apply of this plan would be refused as a whole.")]
     effects: Annotated[tuple[EffectDocument, ...], Meta(description="What would follow the changes.")]
+    full: Annotated[bool, Meta(description="Every row was looked at, not only those that git has changed.")]
     matches: Annotated[
         tuple[MatchDocument, ...] | UnsetType,
         Meta(description="The changes that `$where` asks for, told once for rows alike; left out where none is."),
@@ -194,6 +195,7 @@ def plan_document(plan: Plan) -> PlanDocument:
         notices=tuple(map(notice_document, plan.notices)),
         refusals=plan.refusals,
         effects=tuple(EffectDocument(each.kind, each.target, each.count) for each in plan.effects),
+        full=plan.is_full,
         matches=tuple(map(_match_document, matches_of(plan.changes))) or UNSET,
     )
 
@@ -357,4 +359,5 @@ def _plan_of(document: PlanDocument) -> Plan:
         counts=Counts(**msgspec.structs.asdict(document.counts)),
         fingerprint=document.fingerprint,
         effects=tuple(EffectSummary(each.kind, each.target, each.count) for each in document.effects),
+        is_full=document.full,
     )

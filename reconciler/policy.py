@@ -202,7 +202,10 @@ class Target(_Strict, frozen=True, kw_only=True):
 
 
 class Policy(_Strict, frozen=True, kw_only=True):
-    """What is not about one table."""
+    """What is not about one table.
+
+    `full_pass_every`: how often a run of a large project looks at every row, not only at those that git has changed.
+    """
 
     audit: AuditPolicy
     blast: Blast = Blast()
@@ -211,6 +214,7 @@ class Policy(_Strict, frozen=True, kw_only=True):
     checks: dict[str, Check] = {}
     approvals: Approvals = Approvals()
     expiring_soon: Duration = "24h"
+    full_pass_every: Duration = "24h"
     delivery: DeliveryPolicy = DeliveryPolicy()
     notify: list[Notification] = []
     targets: dict[str, Target] = {}

@@ -6,30 +6,59 @@ state of. Everything that is wrong in any file is raised at once, as one Invalid
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 
 from reconciler.commit import Commit
 from reconciler.desired import read_desired
-from reconciler.documents import PlainDocument, read_document, read_rows
+from reconciler.documents import read_document
 from reconciler.errors import InvalidInput, Problem, Refused
 from reconciler.invariants import broken
+from reconciler.listing import (
+    FOLDERS,
+    SCHEMAS,
+    STATE,
+    Listing,
+    Progress,
+    documents,
+    list_commit,
+    list_work_tree,
+    silent,
+)
 from reconciler.model import Match, Row
 from reconciler.nodes import Document
 from reconciler.plan import Revision
 from reconciler.repository import Repository
 from reconciler.schema import Definitions, read_definitions
-from reconciler.sources import SourceFile, files_in_work_tree
+from reconciler.sources import SourceFile, files_in_work_tree, is_source
 from reconciler.targets import views
+from reconciler.where import WHERE, rows_meant
 
-STATE = "state"
-SCHEMAS = "schemas"
-FOLDERS = (STATE, SCHEMAS)
+__all__ = [
+    "FEW_FILES",
+    "FOLDERS",
+    "SCHEMAS",
+    "STATE",
+    "Also",
+    "Progress",
+    "Project",
+    "broken_invariants",
+    "leave_alone",
+    "read_revision",
+    "read_schemas",
+    "read_the_rest",
+    "read_work_tree",
+    "refuse_uncommitted",
+    "silent",
+    "with_desired",
+]
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+FEW_FILES = 8
+"""A project of fewer files of state is always read whole: that is done before the ledger could say what has changed."""
 
 
 Also = Callable[[Sequence[SourceFile], Definitions | None, list[Problem]], None]
@@ -40,7 +69,8 @@ class Project(msgspec.Struct, frozen=True):
     """What git asks for. `repository` and `revision` are None where the directory is in no git repository.
 
     `desired` holds the rows that are named; what `matches` asks of others, by table, only the database can tell
-    (`fleets`).
+    (`fleets`). `listing` is set where the files of state were listed and not read: `desired` is empty then, and
+    `change_path` says which of them a run must read.
     """
 
     definitions: Definitions
@@ -49,19 +79,27 @@ class Project(msgspec.Struct, frozen=True):
     repository: Repository | None
     commit: Commit | None
     matches: Mapping[str, Sequence[Match]] = {}
-
-
-def silent(_what: str, _done: int, _total: int) -> None:
-    """The Progress that nobody looks at."""
+    listing: Listing | None = None
 
 
 def leave_alone(_files: Sequence[SourceFile], _definitions: Definitions | None, _problems: list[Problem]) -> None:
     """The Also of a run from state to rows, which needs nothing else."""
 
 
-def read_work_tree(directory: Path, progress: Progress = silent, also: Also = leave_alone) -> Project:
-    """What stands in the work tree, committed or not. Works outside of git, too."""
+def read_work_tree(
+    directory: Path, progress: Progress = silent, also: Also = leave_alone, *, may_defer: bool = False
+) -> Project:
+    """What stands in the work tree, committed or not. Works outside of git, too.
+
+    With `may_defer`, the state of a project of many files is listed, and not read.
+    """
     problems: list[Problem] = []
+    if may_defer and _has_many_files(directory / STATE):
+        listing = list_work_tree(directory, problems, progress)
+        project = _deferred(listing, problems) if listing is not None else None
+        if project is not None:
+            return project
+        problems.clear()
     files = files_in_work_tree(directory, FOLDERS, problems)
     try:
         repository = Repository.open(directory)
@@ -83,13 +121,73 @@ def read_schemas(directory: Path) -> Definitions:
     return definitions
 
 
-def read_revision(directory: Path, revision: str, progress: Progress = silent, also: Also = leave_alone) -> Project:
-    """What a commit holds, without checking it out; the work tree is not looked at."""
+def read_revision(
+    directory: Path,
+    revision: str,
+    progress: Progress = silent,
+    also: Also = leave_alone,
+    *,
+    may_defer: bool = False,
+) -> Project:
+    """What a commit holds, without checking it out; the work tree is not looked at.
+
+    With `may_defer`, the state of a project of many files is listed, and not read.
+    """
     problems: list[Problem] = []
     repository = Repository.open(directory)
     commit = repository.commit(revision)
-    files = repository.files_at(commit, FOLDERS, problems)
+    listing = list_commit(repository, commit, problems, progress)
+    project = _deferred(listing, problems) if may_defer else None
+    if project is not None:
+        return project
+    files = list(repository.contents(sorted(listing.blobs.items()), problems))
     return _read(directory, files, problems, repository, commit, dirty=False, progress=progress, also=also)
+
+
+def _has_many_files(folder: Path) -> bool:
+    """Asked before git is: it is the small project that must not pay for the question."""
+    names = (name for _, _, names in os.walk(folder) for name in names if is_source(os.fsencode(name)))
+    return next(islice(names, FEW_FILES - 1, None), None) is not None
+
+
+def _deferred(listing: Listing, problems: list[Problem]) -> Project | None:
+    """The Project whose state is listed; None where it is small, and where anything is wrong: then all is read, so
+    that all that is wrong is said. So it is where there are targets, of which each has a state of its own.
+    """
+    if problems or len(listing.state) < FEW_FILES:
+        return None
+    definitions = read_definitions(_documents(list(listing.sources(listing.schemas, problems)), problems), problems)
+    if definitions is None or problems:
+        return None
+    return Project(
+        definitions, {}, _revision(listing.commit, listing.dirty), listing.repository, listing.commit, listing
+    )
+
+
+def read_the_rest(project: Project) -> Project:
+    """The same Project with all of its state read, where that was deferred. Raises InvalidInput."""
+    if project.listing is None:
+        return project
+    problems: list[Problem] = []
+    paths = project.listing.state
+    matches: dict[str, list[Match]] = {}
+    desired = read_desired(project.listing.read(paths, problems), project.definitions, STATE, problems, matches)
+    return with_desired(project, desired, problems, matches)
+
+
+def with_desired(
+    project: Project,
+    desired: dict[str, dict[str, Row]],
+    problems: list[Problem],
+    matches: Mapping[str, Sequence[Match]] | None = None,
+) -> Project:
+    """The Project with this state. Raises InvalidInput with `problems`, or with the invariants that are broken."""
+    if not problems:
+        problems.extend(broken_invariants(project.definitions, desired))
+        problems.extend(_broken_by_matches(project.definitions, matches or {}))
+    if problems:
+        raise InvalidInput(problems)
+    return msgspec.structs.replace(project, desired=desired, matches=matches or {})
 
 
 def refuse_uncommitted(project: Project) -> None:
@@ -124,7 +222,7 @@ def _read(
     also([file for file in files if file.path.startswith(f"{SCHEMAS}/") and file not in schemas], definitions, problems)
     if definitions is None:
         # The state cannot be understood without schemas, but what is no YAML at all is said all the same.
-        for _ in _rows(state, problems, progress):
+        for _ in documents(state, len(state), problems, progress):
             pass
         raise InvalidInput(problems)
     desired: dict[str, dict[str, Row]] = {}
@@ -149,7 +247,7 @@ def _read_view(
     """
     found: dict[str, list[Match]] = {}
     before = len(problems)
-    rows = read_desired(_rows(files, problems, progress), definitions, STATE, problems, found)
+    rows = read_desired(documents(files, len(files), problems, progress), definitions, STATE, problems, found)
     if len(problems) == before:
         problems.extend(broken_invariants(definitions, rows))
         problems.extend(_broken_by_matches(definitions, found))
@@ -165,18 +263,6 @@ def _documents(files: Sequence[SourceFile], problems: list[Problem]) -> Iterator
         document = read_document(file.path, file.data, problems)
         if document is not None:
             yield document
-
-
-def _rows(
-    files: Sequence[SourceFile], problems: list[Problem], progress: Progress
-) -> Iterator[Document | PlainDocument]:
-    """The files' documents, one at a time: a tree of nodes takes ten times what its rows take."""
-    for done, file in enumerate(files):
-        progress("reading", done, len(files))
-        document = read_rows(file.path, file.data, problems)
-        if document is not None:
-            yield document
-    progress("reading", len(files), len(files))
 
 
 def broken_invariants(definitions: Definitions, desired: Mapping[str, Mapping[str, Row]]) -> list[Problem]:

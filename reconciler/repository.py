@@ -265,11 +265,21 @@ class Repository:
         What cannot be read as a file of the project is appended to `problems`. A folder that the commit does not have
         holds no files. Raises as `commit` does, and Failed where an object is missing or damaged.
         """
-        identity = commit.id if isinstance(commit, Commit) else self.commit(commit).id
-        entries = self._entries(identity, folders, problems)
-        return list(self._contents(sorted(entries), problems))
+        return list(self.contents(self.entries_at(commit, folders, problems), problems))
 
-    def _contents(self, entries: Sequence[tuple[str, str]], problems: list[Problem]) -> Iterator[SourceFile]:
+    def entries_at(
+        self, commit: Commit | str, folders: Sequence[str], problems: list[Problem]
+    ) -> list[tuple[str, str]]:
+        """Path and blob of the same files, sorted by path, none of them read."""
+        identity = commit.id if isinstance(commit, Commit) else self.commit(commit).id
+        return sorted(self._entries(identity, folders, problems))
+
+    def has_commit(self, identity: str) -> bool:
+        """Whether this clone holds the commit of a whole id."""
+        return bool(_ID.fullmatch(identity)) and self._object(identity).kind == "commit"
+
+    def contents(self, entries: Sequence[tuple[str, str]], problems: list[Problem]) -> Iterator[SourceFile]:
+        """The files of these entries, one at a time. Raises Failed where a blob is missing or damaged."""
         blobs = self._git.read([blob for _, blob in entries], MAX_FILE_BYTES)
         for (path, blob), found in zip(entries, blobs, strict=True):
             if found.data is not None:

@@ -70,8 +70,9 @@ def _collide(one: Replacement, other: Replacement) -> bool:
 def splice(sheet: Sheet, replacements: Sequence[Replacement]) -> str:
     """The text after all of them; what is inserted at one place comes in the order in which it was given.
 
-    A text without a line break at its end gets none. A block (`|`) that was its end, and is not any more, keeps its
-    value: it must then say that no line break belongs to it.
+    A text without a line break at its end gets none, unless its end is cut out: the line break before that may belong to
+    a value. A block (`|`) that was its end, and is not any more, keeps its value: it must then say that no line break
+    belongs to it.
     """
     text, chomping = sheet.text, sheet.spans.chomping
     made = list(replacements)
@@ -83,7 +84,8 @@ def splice(sheet: Sheet, replacements: Sequence[Replacement]) -> str:
         pieces += [text[at : one.start], one.text]
         at = one.end
     result = "".join([*pieces, text[at:]])
-    if sheet.ends_in_line_break or not made:
+    is_cut = any(one.start < one.end == len(text) and not one.text for one in made)
+    if sheet.ends_in_line_break or not made or is_cut:
         return result
     last = _BREAK_AT_END.search(result)
     return result[: last.start()] if last else result

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -101,10 +101,13 @@ def too_large(path: str, size: int) -> Problem:
     )
 
 
-def files_in_work_tree(directory: Path, folders: Sequence[str], problems: list[Problem]) -> list[SourceFile]:
+def files_in_work_tree(
+    directory: Path, folders: Sequence[str], problems: list[Problem], known: Collection[str] = ()
+) -> list[SourceFile]:
     """The files of `folders` below `directory` as they stand now, sorted by path; git is not needed.
 
-    A folder that does not exist holds no files. Raises UsageProblem where `directory` itself is not one.
+    A folder that does not exist holds no files; what the caller knows already (`known`, paths) is left out. Raises
+    UsageProblem where `directory` itself is not a folder.
     """
     if not directory.is_dir():
         raise UsageProblem(f"{directory} is not a directory. Name the project's directory with --directory.")
@@ -124,11 +127,13 @@ def files_in_work_tree(directory: Path, folders: Sequence[str], problems: list[P
         elif not stat.S_ISDIR(mode):
             problems.append(not_a_folder(folder))
         else:
-            _walk(root, path, folder, files, problems)
+            _walk(root, path, folder, files, problems, known)
     return sorted(files, key=lambda file: file.path)
 
 
-def _walk(root: bytes, path: bytes, folder: str, files: list[SourceFile], problems: list[Problem]) -> None:
+def _walk(
+    root: bytes, path: bytes, folder: str, files: list[SourceFile], problems: list[Problem], known: Collection[str]
+) -> None:
     pending = [(path, folder)]
     while pending:
         path, folder = pending.pop()
@@ -145,7 +150,7 @@ def _walk(root: bytes, path: bytes, folder: str, files: list[SourceFile], proble
             if not count_name(entry.name):
                 continue
             shown = readable_name(entry.name, folder, problems)
-            if shown is None:
+            if shown is None or shown in known:
                 continue
             try:
                 if entry.is_symlink():

@@ -44,7 +44,7 @@ def command(
     from reconciler.pipeline import Request, make_plan, read_for_plan
     from reconciler.plan import drift_of
 
-    request = Request(directory=directory, revision=revision, scope=scope_of(only, tables))
+    request = Request(directory=directory, revision=revision, scope=scope_of(only, tables), full=True)
     project = read_for_plan(request, progress_bar())
     with open_from_environment(connect_timeout, statement_timeout, wait) as connection:
         plan = drift_of(make_plan(connection, request, project))

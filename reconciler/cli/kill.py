@@ -199,7 +199,7 @@ class _Killing:
             return None
         request = self._request(kill, commit)
         try:
-            plan = make_plan(self.database.connection, request, read_revision(self.directory, commit))
+            plan = make_plan(self.database.connection, request, read_revision(self.directory, commit, may_defer=True))
         except ReconcileError as error:
             say(f"note: there is no plan: {error}")
             return None

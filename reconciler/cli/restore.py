@@ -212,7 +212,7 @@ class _Restoring:
             directory=self.directory, revision=commit, scope=Scope(rows=rows), fields=restore.fields, ahead=True
         )
         try:
-            plan = make_plan(self.database.connection, request, read_revision(self.directory, commit))
+            plan = make_plan(self.database.connection, request, read_revision(self.directory, commit, may_defer=True))
         except ReconcileError as error:
             say(f"note: there is no plan: {error}")
             return None

@@ -39,6 +39,12 @@ def run_options(function: F) -> F:
         project_options,
         revision_option,
         scope_options,
+        click.option(
+            "--full",
+            is_flag=True,
+            help="Look at every row. Without it, a run of a large project looks at what git has changed, and at all "
+            "once the policy's `full_pass_every` is over.",
+        ),
         output_option("text", "json", "markdown"),
         click.option(
             "--plan-out",
@@ -117,7 +123,7 @@ def refuse_contradictions(options: dict[str, Any]) -> None:
     elif options["plan_out"]:
         raise UsageProblem("--plan-out saves the plan of a dry run: add --dry-run")
     if options["plan_file"]:
-        for name in ("revision", "only", "tables", "allow_dirty"):
+        for name in ("revision", "only", "tables", "full", "allow_dirty"):
             if options[name]:
                 flag = "--table" if name == "tables" else "--" + name.replace("_", "-")
                 raise UsageProblem(f"{flag}: a saved plan says by itself what is applied")
@@ -136,6 +142,7 @@ def _request(options: dict[str, Any], plan: Plan | None) -> Any:
         allow_changes=options["allow_changes"] or 0,
         lock_timeout_ms=int(options["lock_timeout"] * 1000),
         now=options["now"],
+        full=True if options["full"] else None,
     )
 
 
@@ -145,12 +152,24 @@ def _connect(options: dict[str, Any]) -> Any:
     return open_from_environment(options["connect_timeout"], options["statement_timeout"], options["wait"])
 
 
+def _connect_for(project: Any, options: dict[str, Any]) -> Any:
+    """A connection. Where there is none, what is wrong in the state comes first: that can be mended meanwhile."""
+    from reconciler.errors import DatabaseProblem
+    from reconciler.project import read_the_rest
+
+    try:
+        return _connect(options)
+    except DatabaseProblem:
+        read_the_rest(project)
+        raise
+
+
 def _dry_run(options: dict[str, Any]) -> int:
     from reconciler.pipeline import make_plan, read_for_plan
 
     request = _request(options, None)
     project = read_for_plan(request, progress_bar())
-    with _connect(options) as connection:
+    with _connect_for(project, options) as connection:
         plan = make_plan(connection, request, project)
     if options["plan_out"]:
         save_plan(plan, options["plan_out"])
@@ -172,7 +191,7 @@ def _apply(options: dict[str, Any]) -> int:
     project = read_for_apply(request, progress_bar())
     origin = origin_of(os.environ, project.commit)
     with telling_of_failure(project, origin.actor, origin.run_url):
-        connection = _connect(options)
+        connection = _connect_for(project, options)
     with connection:
         reviewed = saved
         if must_ask(options["yes"]):
