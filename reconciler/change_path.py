@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -46,6 +47,9 @@ from reconciler.where import WHERE
 
 FEW_ROWS = 2_000
 """A project of fewer rows is always read whole."""
+
+MOST = Decimal("0.25")
+"""Where such a share of the files has changed, or of the rows must be looked at, all are read: that is one pass."""
 
 _Documents = list[Document | PlainDocument]
 _State = Mapping[str, Mapping[str, Row]]
@@ -130,7 +134,7 @@ class _Reader:
         """
         old, new = dict(self._listing.repository.entries_at(self._before.commit, (STATE,), [])), self._listing.state
         changed = {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
-        if len(changed) * 2 > len(new):
+        if len(changed) > len(new) * MOST:
             return None
         drifted = self._drifted() if is_full else set()
         if drifted is None:
@@ -145,7 +149,7 @@ class _Reader:
                   for key in _rows(document)}
         wanted |= {(name, key) for name, rows in old_state.items() for key in rows} | pending.keys() | drifted
         wanted |= {(table, key) for table, _, key in (row.partition("/") for row in scope.rows)}
-        if len(wanted) * 4 > self._before.rows:
+        if len(wanted) > self._before.rows * MOST:
             return None
         unchanged = [document for document in read if document.path not in changed]
         read += self._find(self._spread(wanted, pending, old_state, unchanged), paths)

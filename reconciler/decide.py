@@ -59,11 +59,15 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """A Plan, and what an apply needs to carry it out. `checks_needed` would have to be made before it is final."""
+    """A Plan, and what an apply needs to carry it out. `checks_needed` would have to be made before it is final.
+
+    `desired` is what counts now; `written_down` what stands in git, where some of it may be meant for another time.
+    """
 
     plan: Plan
     catalog: Catalog
     head: Head
+    written_down: Mapping[str, Mapping[str, Row]]
     desired: Mapping[str, Mapping[str, Row]]
     base: Mapping[RowKey, Row | None]
     tenants: Mapping[RowKey, str | None]
@@ -165,6 +169,7 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
         plan,
         catalog,
         head,
+        written_down,
         desired,
         {(name, row.key): row.base for name, rows in seen.items() for row in rows},
         {(name, row.key): row.tenant for name, rows in seen.items() for row in rows},

@@ -50,7 +50,10 @@ CREATE TABLE reconciler.run (
     outcome         text NOT NULL,
     run_url         text,
     pull_request    integer,
-    version         text NOT NULL
+    version         text NOT NULL,
+    -- How the ledger stands to git after it, where the project is large: the commit whose state it holds, rows of
+    -- `reconciler.pending` aside. NULL where the next run must read everything.
+    sync            jsonb
 );
 CREATE INDEX run_commit ON reconciler.run (commit_id);
 

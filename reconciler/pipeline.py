@@ -406,17 +406,17 @@ def _pending_after(decision: Decision, *, holds: bool) -> tuple[dict[RowKey, set
     A run of a part, and one of something that is not merged, settle nothing: what they wrote is at odds with what git
     asked for, or will ask for.
     """
-    plan, desired = decision.plan, decision.desired
+    plan, written_down = decision.plan, decision.written_down
     settles = plan.scope.is_everything and not holds
     waiting = {
         (change.table, change.key)
         for change in plan.changes
         if change.action in (Action.HOLD, Action.KEEP) or not settles
     }
-    waiting |= {(name, key) for name, rows in desired.items() for key, row in rows.items() if row.timed}
+    waiting |= {(name, key) for name, rows in written_down.items() for key, row in rows.items() if row.timed}
     pending: dict[RowKey, set[str]] = {}
     for table, key in waiting:
-        row = desired.get(table, {}).get(key)
+        row = written_down.get(table, {}).get(key)
         pending[table, key] = {value.file for value in row.values.values()} if row is not None and not holds else set()
     keys = decision.looked_at.keys
     if not settles:

@@ -70,9 +70,9 @@ def _collide(one: Replacement, other: Replacement) -> bool:
 def splice(sheet: Sheet, replacements: Sequence[Replacement]) -> str:
     """The text after all of them; what is inserted at one place comes in the order in which it was given.
 
-    A text without a line break at its end gets none, unless its end is cut out: the line break before that may belong to
-    a value. A block (`|`) that was its end, and is not any more, keeps its value: it must then say that no line break
-    belongs to it.
+    A text without a line break at its end gets none, unless its end is cut out: the line break before that may belong
+    to a value. A block (`|`) that was its end, and is not any more, keeps its value: it must then say that no line
+    break belongs to it.
     """
     text, chomping = sheet.text, sheet.spans.chomping
     made = list(replacements)

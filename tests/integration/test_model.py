@@ -24,6 +24,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from reconciler import change_path, project
 from reconciler.break_glass import call_freeze, end_freeze, release
 from reconciler.connection import DatabaseConnection, open_database
 from reconciler.database_url import parse_database_url
@@ -143,6 +144,8 @@ class Histories(RuleBasedStateMachine):
     server: ClassVar[Server]
     folder: ClassVar[Path]
     number: ClassVar[int] = 0
+    is_large: ClassVar[bool] = False
+    full: ClassVar[bool | None] = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -410,7 +413,9 @@ class Histories(RuleBasedStateMachine):
     def _request(self, only: str | None = None, *, dirty: bool = False) -> Request:
         scope = Scope(rows=(f"tenants/{only}",)) if only else Scope()
         reason = "an incident" if dirty else None
-        return Request(directory=self.repo.path, scope=scope, allow_dirty=dirty, reason=reason, now=self.now)
+        return Request(
+            directory=self.repo.path, scope=scope, allow_dirty=dirty, reason=reason, now=self.now, full=self.full
+        )
 
     def _project(self) -> Project:
         """What the newest commit holds, read once."""
@@ -428,12 +433,16 @@ class Histories(RuleBasedStateMachine):
         return entries
 
     def _write(self, entries: Mapping[_Field, Entry]) -> None:
-        for table in ("tenants", "system_settings"):
-            rows: dict[str, dict[str, Any]] = {}
-            for (of_table, key, name), entry in sorted(entries.items()):
-                if of_table == table:
-                    rows.setdefault(key, {})[name] = _long_form(entry)
-            self.repo.write(f"state/{table}.yaml", json.dumps(rows, indent=1) + "\n")
+        files: dict[str, dict[str, dict[str, Any]]] = {self._file_of(field): {} for field in FIELDS}
+        for field, entry in sorted(entries.items()):
+            _, key, name = field
+            files[self._file_of(field)].setdefault(key, {})[name] = _long_form(entry)
+        for path, rows in files.items():
+            self.repo.write(path, json.dumps(rows, indent=1) + "\n")
+
+    def _file_of(self, field: _Field) -> str:
+        """Where a field stands; in a large project, rows are spread over files."""
+        return f"state/{field[0]}/{len(field[2]) % 3}.yaml" if self.is_large else f"state/{field[0]}.yaml"
 
     def _values(self) -> dict[_Field, Data]:
         rows = {
@@ -451,7 +460,7 @@ class Histories(RuleBasedStateMachine):
         return {
             table: self.sql.execute(f"SELECT t::text FROM {table} t ORDER BY 1".encode()).fetchall()
             for table in ("tenants", "system_settings", "audit_logs", "reconciler.change", "reconciler.managed_row",
-                          "reconciler.mark")
+                          "reconciler.mark", "reconciler.pending")
         }  # fmt: skip
 
     def _connect(self) -> None:
@@ -477,14 +486,40 @@ def _long_form(entry: Entry) -> dict[str, Any]:
     return said
 
 
+class LargeHistories(Histories):
+    """As if the project were large: a run reads no more than it needs, and looks at every row all the same."""
+
+    is_large: ClassVar[bool] = True
+    full: ClassVar[bool | None] = True
+
+
+class ChangePathHistories(LargeHistories):
+    """Runs look at nothing but what git has changed and what waits; so nothing else moves the rows."""
+
+    full: ClassVar[bool | None] = False
+
+    def change_by_hand(self) -> None:
+        """Not here."""
+
+    def delete_the_settings(self) -> None:
+        """Not here."""
+
+
 @pytest.mark.slow
-def test_every_history_ends_as_the_rules_say(postgres_server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [Histories, LargeHistories, ChangePathHistories])
+def test_every_history_ends_as_the_rules_say(
+    kind: type[Histories], postgres_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind.is_large:  # the sizes from which on a project is one
+        monkeypatch.setattr(project, "FEW_FILES", 1)
+        monkeypatch.setattr(change_path, "FEW_ROWS", 0)
+        monkeypatch.setattr(change_path, "MOST", 1_000)
     asked = os.environ.get("RECONCILE_MODEL")
-    examples, steps = map(int, (asked or "30x40").split("x"))
+    examples, steps = map(int, (asked or ("10x40" if kind.is_large else "30x40")).split("x"))
     # Histories of 40 steps can be read as they are; to make one shorter takes minutes, for which somebody has to ask.
     shorten = [Phase.shrink] if asked else []
 
-    class OnThisServer(Histories):
+    class OnThisServer(kind):  # type: ignore[valid-type, misc]
         server = postgres_server
         folder = tmp_path
 
