@@ -159,9 +159,8 @@ def _deferred(listing: Listing, problems: list[Problem]) -> Project | None:
     definitions = read_definitions(_documents(list(listing.sources(listing.schemas, problems)), problems), problems)
     if definitions is None or problems:
         return None
-    return Project(
-        definitions, {}, _revision(listing.commit, listing.dirty), listing.repository, listing.commit, listing
-    )
+    revision = _revision(listing.commit, listing.dirty)
+    return Project(definitions, {}, revision, listing.repository, listing.commit, listing=listing)
 
 
 def read_the_rest(project: Project) -> Project:
