@@ -43,7 +43,6 @@ from reconciler.nodes import Mapping as MappingNode
 from reconciler.plan import Notice, Scope
 from reconciler.project import Project, read_the_rest, with_desired
 from reconciler.sources import SourceFile
-from reconciler.where import WHERE
 
 FEW_ROWS = 2_000
 """A project of fewer rows is always read whole."""
@@ -132,6 +131,8 @@ class _Reader:
         """The Project with the rows to look at, their keys, and how many rows and fields git names; None where reading
         all is less work.
         """
+        from reconciler.where import WHERE  # most runs have no use for what else is there
+
         old, new = dict(self._listing.repository.entries_at(self._before.commit, (STATE,), [])), self._listing.state
         changed = {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
         if len(changed) > len(new) * MOST:

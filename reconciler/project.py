@@ -36,7 +36,6 @@ from reconciler.repository import Repository
 from reconciler.schema import Definitions, read_definitions
 from reconciler.sources import SourceFile, files_in_work_tree, is_source
 from reconciler.targets import views
-from reconciler.where import WHERE, rows_meant
 
 __all__ = [
     "FEW_FILES",
