@@ -1,7 +1,8 @@
 """What is decided outside of git, under a lock and with an audit entry: freezes, and the release of what broken glass
 left.
 
-Takes a connection, Definitions and who acts; gives a sentence on what was done. Each is one transaction.
+Takes a connection, Definitions and who acts; gives a sentence on what was done. Each is one transaction; `committed` is
+called at once when it is in the database.
 """
 
 from __future__ import annotations
@@ -37,9 +38,16 @@ class Note(msgspec.Struct, frozen=True):
 Work = Callable[[DatabaseConnection, Catalog], tuple[str, list[Note]]]
 """Does its part in the transaction; gives the sentence and the audit entries."""
 
+Committed = Callable[[], None]
+
 
 def call_freeze(
-    connection: DatabaseConnection, definitions: Definitions, until: datetime, reason: str, actor: str
+    connection: DatabaseConnection,
+    definitions: Definitions,
+    until: datetime,
+    reason: str,
+    actor: str,
+    committed: Committed = lambda: None,
 ) -> str:
     """From now until then, nothing but kills is applied."""
 
@@ -50,10 +58,16 @@ def call_freeze(
         sentence = f"Frozen until {format_timestamp(until)}: only kills are applied. End it: reconcile unfreeze"
         return sentence, [Note("RECONCILE_FREEZE", {"until": format_timestamp(until)})]
 
-    return _in_one_transaction(connection, definitions, reason, actor, work)
+    return _in_one_transaction(connection, definitions, reason, actor, committed, work)
 
 
-def end_freeze(connection: DatabaseConnection, definitions: Definitions, reason: str, actor: str) -> str:
+def end_freeze(
+    connection: DatabaseConnection,
+    definitions: Definitions,
+    reason: str,
+    actor: str,
+    committed: Committed = lambda: None,
+) -> str:
     """End every freeze that somebody has called; those of the policy are git's to end."""
 
     def work(connection: DatabaseConnection, _catalog: Catalog) -> tuple[str, list[Note]]:
@@ -62,11 +76,16 @@ def end_freeze(connection: DatabaseConnection, definitions: Definitions, reason:
             raise Refused("no freeze is on that somebody has called. Those of schemas/policy.yaml are changed in git")
         return f"Ended {ended} freeze{'s' if ended > 1 else ''}.", [Note("RECONCILE_UNFREEZE", {"ended": ended})]
 
-    return _in_one_transaction(connection, definitions, reason, actor, work)
+    return _in_one_transaction(connection, definitions, reason, actor, committed, work)
 
 
 def release(
-    connection: DatabaseConnection, definitions: Definitions, fields: list[FieldKey], reason: str, actor: str
+    connection: DatabaseConnection,
+    definitions: Definitions,
+    fields: list[FieldKey],
+    reason: str,
+    actor: str,
+    committed: Committed = lambda: None,
 ) -> str:
     """Let git have its way again with values that were killed by hand, or left by broken glass.
 
@@ -92,7 +111,7 @@ def release(
         names = ", ".join(f"{table}/{key}.{name}" for table, key, name in fields)
         return f"Released {names}: the next run from git decides, under the guards.", notes
 
-    return _in_one_transaction(connection, definitions, reason, actor, work)
+    return _in_one_transaction(connection, definitions, reason, actor, committed, work)
 
 
 def _tenant_of(
@@ -106,11 +125,11 @@ def _tenant_of(
 
 
 def _in_one_transaction(
-    connection: DatabaseConnection, definitions: Definitions, reason: str, actor: str, work: Work
+    connection: DatabaseConnection, definitions: Definitions, reason: str, actor: str, committed: Committed, work: Work
 ) -> str:
     if not reason.strip():
         raise UsageProblem('this needs a reason, which goes into the audit log: --reason "..."')
-    with begin_read_write(connection, doing="recording it"):
+    with begin_read_write(connection, doing="recording it", committed=committed):
         take_lock(connection)
         catalog = read_catalog(connection, relations_of(definitions))
         problems = problems_of_creating(definitions, catalog)

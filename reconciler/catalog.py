@@ -18,6 +18,7 @@ import msgspec
 from psycopg import Connection, sql
 
 from reconciler.canonical import EXACT
+from reconciler.connection import DatabaseConnection
 from reconciler.model import Json
 
 INTEGER_BITS = {"int2": 16, "int4": 32, "int8": 64}
@@ -233,7 +234,11 @@ class Relation(msgspec.Struct, frozen=True):
 
 
 class Catalog(msgspec.Struct, frozen=True):
-    """What one round trip tells of the database. `relations` lacks those that do not exist."""
+    """What one round trip tells of the database. `relations` lacks those that do not exist.
+
+    `identity` is a digest that no other database has, be it one of the same name, or a copy from a dump. A replica has
+    its primary's. None where the role may not ask for what it is made of.
+    """
 
     database: str
     role: str
@@ -242,6 +247,7 @@ class Catalog(msgspec.Struct, frozen=True):
     now: datetime
     has_ledger: bool
     relations: dict[RelationName, Relation]
+    identity: str | None = None
 
 
 class _Row(msgspec.Struct):
@@ -257,7 +263,7 @@ _CATALOG = """
 SELECT current_database(), current_user, current_setting('server_version_num')::int, pg_is_in_recovery(), now(),
        -- Not to_regclass, which fails for a role without USAGE: that there is something can be seen by everybody.
        EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                WHERE n.nspname = 'reconciler' AND c.relname = 'meta'),
+                WHERE n.nspname = 'reconciler' AND c.relname = 'meta'), {identity},
        (SELECT coalesce(jsonb_agg(relation), '[]') FROM (
             SELECT wanted.ordinal, n.nspname AS schema, c.relname AS name, c.relkind AS kind,
                    (SELECT coalesce(jsonb_agg(u.attname), '[]') FROM pg_index i
@@ -293,6 +299,10 @@ SELECT current_database(), current_user, current_setting('server_version_num')::
               JOIN pg_namespace n ON n.oid = c.relnamespace) AS relation)::text
 """
 
+# Not the name alone: a copy has the same. The server's own identifier is made by initdb; replicas share it.
+_IDENTITY = """(SELECT encode(sha256(convert_to(concat_ws('/', s.system_identifier, d.oid, d.datname), 'UTF8')), 'hex')
+          FROM pg_control_system() s, pg_database d WHERE d.datname = current_database())"""
+
 
 _MOST_PAIRS = 40
 """Columns in one call of jsonb_build_object; PostgreSQL takes a hundred arguments."""
@@ -313,14 +323,17 @@ def document_of(columns: Mapping[str, Column]) -> sql.Composable:
 def read_catalog(connection: Connection[Any], wanted: Iterable[RelationName]) -> Catalog:
     """The catalog entries of the wanted relations. Needs no privilege beyond connecting."""
     names = list(dict.fromkeys(wanted))
-    row = connection.execute(_CATALOG, ([schema for schema, _ in names], [name for _, name in names])).fetchone()
+    may_identify = isinstance(connection, DatabaseConnection) and connection.may_identify
+    statement = _CATALOG.replace("{identity}", _IDENTITY if may_identify else "NULL::text")
+    parameters = ([schema for schema, _ in names], [name for _, name in names])
+    row = connection.execute(statement.encode(), parameters).fetchone()
     assert row is not None
-    found = msgspec.json.decode(row[6], type=list[_Row])
+    database, role, version, in_recovery, now, has_ledger, identity, described = row
+    found = msgspec.json.decode(described, type=list[_Row])
     relations = {
         names[item.ordinal - 1]: Relation(
             item.schema, item.name, item.kind, {column.name: column for column in item.columns}, item.unique
         )
         for item in found
     }
-    database, role, version, in_recovery, now, has_ledger, _ = row
-    return Catalog(database, role, version, in_recovery, now, has_ledger, relations)
+    return Catalog(database, role, version, in_recovery, now, has_ledger, relations, identity)

@@ -32,9 +32,9 @@ from reconciler.actual import drifted_keys
 from reconciler.catalog import Catalog
 from reconciler.desired import read_desired, table_of
 from reconciler.documents import PlainDocument
-from reconciler.errors import NotAsExpected, Problem
+from reconciler.errors import Problem
 from reconciler.fields import seconds
-from reconciler.fit import problems_of_reading, relation_of
+from reconciler.fit import refuse_what_does_not_fit, relation_of
 from reconciler.ledger_sync import Sync, applied_fields, read_pending, read_sync
 from reconciler.listing import STATE, Listing, documents
 from reconciler.model import Row, RowKey
@@ -175,9 +175,7 @@ class _Reader:
 
         None where they cannot be compared, because a column is not what it was: all is read then, and that is said.
         """
-        problems = problems_of_reading(self._project.definitions, {}, self._catalog)
-        if problems:
-            raise NotAsExpected(problems)
+        refuse_what_does_not_fit(self._project.definitions, {}, self._catalog)
         tables = self._project.definitions.tables
         self._connection.execute("SAVEPOINT comparing")
         try:

@@ -51,17 +51,26 @@ _PARAMETERS = {
 }
 
 
+# The privilege is asked for here, because a statement that named the function without it would fail as a whole.
+_PROOF = b"""
+SELECT pg_catalog.pg_is_in_recovery(),
+       pg_catalog.has_function_privilege(pg_catalog.to_regprocedure('pg_catalog.pg_control_system()'), 'EXECUTE')
+"""
+
+
 class DatabaseConnection(psycopg.Connection[TupleRow]):
     """A psycopg connection that knows its address and does not wait for ever.
 
     `statement_timeout_ms` is what transactions set in the server; where the server is silent for that long and some
     more, the network is at fault and the connection is given up (0: never). `notes` are sentences for the user.
+    `may_identify`: whether the role may ask the server which one it is (everybody may, unless somebody has revoked it).
     """
 
     address: DatabaseAddress
     notes: tuple[str, ...] = ()
     statement_timeout_ms: int = 0
     is_replica: bool = False
+    may_identify: bool = False
     is_rehearsal: bool = False
     """Whether everything is inside one transaction that will be rolled back (see `rehearsal`)."""
 
@@ -227,7 +236,7 @@ def _attempt(
         if pgconn.status != pq.ConnStatus.OK:
             return explain(pgconn.error_message.decode(errors="replace"), address, host)
         pgconn.nonblocking = 1
-        answer = _ask(pgconn, b"SELECT pg_catalog.pg_is_in_recovery()", deadline)
+        answer = _ask(pgconn, _PROOF, deadline)
         if answer is None:
             return no_answer(host, time.monotonic() - started)
         if answer.status != pq.ExecStatus.TUPLES_OK:
@@ -235,6 +244,7 @@ def _attempt(
         connection = DatabaseConnection(pgconn, tuple_row)
         connection.address = address
         connection.is_replica = answer.get_value(0, 0) == b"t"
+        connection.may_identify = answer.get_value(0, 1) == b"t"
         connection.prepare_threshold = None
         connection.autocommit = True
         return connection

@@ -24,7 +24,7 @@ from reconciler.diff import diff_row
 from reconciler.effects.following import count_following
 from reconciler.errors import InvalidInput, NotAsExpected, Problem, UsageProblem, nearest
 from reconciler.fields import format_timestamp
-from reconciler.fit import problems_of_reading, relation_of, relations_of
+from reconciler.fit import refuse_what_does_not_fit, relation_of, relations_of
 from reconciler.freezes import frozen_now
 from reconciler.guards import CheckResult, Frozen, Situation, checks_needed, hold_back, is_guarded
 from reconciler.in_effect import state_in_effect
@@ -91,16 +91,15 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
     """Make the Plan.
 
     Raises NotAsExpected where the database does not fit the schemas, InvalidInput where state names what the database
-    lacks (an unknown row, an `$expect` that does not hold), UsageProblem where the scope names nothing.
+    lacks or cannot hold (an unknown row, a number out of a column's range, an `$expect` that does not hold),
+    UsageProblem where the scope names nothing.
     """
     definitions, scope = project.definitions, inputs.scope
     _refuse_unknown(scope, definitions.tables)
     catalog = read_catalog(connection, relations_of(definitions))
     project, looked_at = look_where_needed(connection, project, catalog, scope, inputs.full)
     written_down = _in_scope(project, scope)
-    problems = problems_of_reading(definitions, written_down, catalog, project.matches)
-    if problems:
-        raise NotAsExpected(problems)
+    refuse_what_does_not_fit(definitions, written_down, catalog, project.matches)
     head = _head(connection, catalog)
     now = _clock(inputs, head, catalog)
     desired, notes = state_in_effect(connection, project, written_down, now, has_ledger=head.version > 0)
@@ -157,6 +156,7 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
         last_applied=head.commit,
         scope=scope,
         database=catalog.database,
+        database_id=catalog.identity,
         changes=tuple(changes),
         notices=(*inputs.notices, *notes, *looked_at.notices),
         refusals=tuple(_blast(connection, project, catalog, changes, inputs, head)),

@@ -84,14 +84,17 @@ class LockNotTaken(Failed):
     """Another run or session holds what this run needs; the message says who."""
 
 
+_AGAIN = "Run it again: that does no harm"
+
+
 class OutcomeUnknown(Failed):
     """The connection broke, or the run was interrupted, after COMMIT was sent and before its answer came.
 
-    The run may have been committed or not. `cause` is a clause on what happened; whoever catches this looks the run up
-    in the ledger, on a new connection (`lost_answer`).
+    It may have been committed or not. `cause` is a clause on what happened; who has a run to apply looks it up in the
+    ledger, on a new connection (`lost_answer`). All else that is committed can be asked for again.
     """
 
-    def __init__(self, cause: str, unknown: str = "whether it was committed is not known") -> None:
+    def __init__(self, cause: str, unknown: str = f"whether it was committed is not known. {_AGAIN}") -> None:
         self.cause = cause
         super().__init__(f"{cause}: {unknown}")
 

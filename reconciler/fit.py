@@ -18,7 +18,7 @@ from reconciler.catalog import (
     Relation,
     RelationName,
 )
-from reconciler.errors import Problem, nearest
+from reconciler.errors import InvalidInput, NotAsExpected, Problem, nearest
 from reconciler.fields import (
     ArrayField,
     BooleanField,
@@ -65,12 +65,11 @@ def made_by_init(definitions: Definitions, table: Table) -> str | None:
 
 
 def problems_of_reading(
-    definitions: Definitions,
-    desired: Mapping[str, Mapping[str, Row]],
-    catalog: Catalog,
-    matches: Mapping[str, Sequence[Match]] = {},
+    definitions: Definitions, desired: Mapping[str, Mapping[str, Row]], catalog: Catalog
 ) -> list[Problem]:
-    """What keeps a plan from being made: missing tables and columns, types and values that do not fit, no SELECT."""
+    """What keeps a plan from being made: missing tables and columns (those that an `$expect` names, too), types that
+    do not fit, no SELECT.
+    """
     problems: list[Problem] = []
     for table in definitions.tables.values():
         relation = catalog.relations.get((table.definition.schema, table.definition.table))
@@ -78,9 +77,41 @@ def problems_of_reading(
             problems.append(_missing_relation(table.name, table.places.of("table"), catalog))
             continue
         problems.extend(_columns_of_table(table, relation, catalog.role))
-        problems.extend(_values_of_table(table, relation, desired.get(table.name, {}), catalog.role))
-        problems.extend(_values_of_matches(table, relation, matches.get(table.name, ())))
+        problems.extend(_expected_columns(relation, desired.get(table.name, {}), catalog.role))
     return problems
+
+
+def problems_of_values(
+    definitions: Definitions,
+    desired: Mapping[str, Mapping[str, Row]],
+    catalog: Catalog,
+    matches: Mapping[str, Sequence[Match]] = {},
+) -> list[Problem]:
+    """What is wrong in state: values, and those that a `then` promises, which the column cannot hold; keys that are
+    none. Tables that the database lacks are left out.
+    """
+    problems: list[Problem] = []
+    for table in definitions.tables.values():
+        relation = catalog.relations.get((table.definition.schema, table.definition.table))
+        if relation is not None:
+            problems.extend(_values_of_table(table, relation, desired.get(table.name, {})))
+            problems.extend(_values_of_matches(table, relation, matches.get(table.name, ())))
+    return problems
+
+
+def refuse_what_does_not_fit(
+    definitions: Definitions,
+    desired: Mapping[str, Mapping[str, Row]],
+    catalog: Catalog,
+    matches: Mapping[str, Sequence[Match]],
+) -> None:
+    """Raise NotAsExpected where the database does not fit the schemas, InvalidInput where state alone is wrong."""
+    problems = problems_of_reading(definitions, desired, catalog)
+    misfits = problems_of_values(definitions, desired, catalog, matches)
+    if problems:
+        raise NotAsExpected([*problems, *misfits])
+    if misfits:
+        raise InvalidInput(misfits)
 
 
 def problems_of_writing(
@@ -222,21 +253,10 @@ def type_disagreements(field: Field, column: Column) -> Iterator[tuple[str, str]
             yield "items", f"its elements: {message}"
 
 
-def _values_of_table(table: Table, relation: Relation, rows: Mapping[str, Row], role: str) -> Iterator[Problem]:
-    """Values that the column cannot hold exactly, and keys that are not spelt as the database spells them.
-
-    Each distinct value is looked at once; most of a million are the same few.
-    """
-    key = relation.columns.get(table.definition.key)
-    if key is not None and key.type in TEXT_TYPES:
-        key = None  # any text is spelt as it should be
-    judged: dict[tuple[str, int], str | None] = {}
+def _expected_columns(relation: Relation, rows: Mapping[str, Row], role: str) -> Iterator[Problem]:
+    """What an `$expect` names and the database lacks, or does not let this role read."""
     unreadable: set[str] = set()
-    columns = {name: relation.columns[name] for name in table.fields if name in relation.columns}
-    limited = {name: column for name, column in columns.items() if _may_misfit(table.fields[name], column)}
     for row in rows.values():
-        if key is not None and (hint := key.misspelt_key(row.key)):
-            yield Problem(f"{row.key} is not a key of {relation} ({key.declared})", row.location, hint)
         for name, expected in row.expect.items():
             live = relation.columns.get(name)
             if live is not None and (live.may_select or name in unreadable):
@@ -245,6 +265,22 @@ def _values_of_table(table: Table, relation: Relation, rows: Mapping[str, Row], 
             unfit = _column(relation, name, expected.location, role)
             if isinstance(unfit, Problem):
                 yield unfit
+
+
+def _values_of_table(table: Table, relation: Relation, rows: Mapping[str, Row]) -> Iterator[Problem]:
+    """Values that the column cannot hold exactly, and keys that are not spelt as the database spells them.
+
+    Each distinct value is looked at once; most of a million are the same few.
+    """
+    key = relation.columns.get(table.definition.key)
+    if key is not None and key.type in TEXT_TYPES:
+        key = None  # any text is spelt as it should be
+    judged: dict[tuple[str, int], str | None] = {}
+    columns = {name: relation.columns[name] for name in table.fields if name in relation.columns}
+    limited = {name: column for name, column in columns.items() if _may_misfit(table.fields[name], column)}
+    for row in rows.values():
+        if key is not None and (hint := key.misspelt_key(row.key)):
+            yield Problem(f"{row.key} is not a key of {relation} ({key.declared})", row.location, hint)
         for name, column in limited.items():
             value = row.values.get(name)
             if value is None:
@@ -254,6 +290,14 @@ def _values_of_table(table: Table, relation: Relation, rows: Mapping[str, Row], 
                 judged[seen] = column.misfit(value.data)
             if judged[seen] is not None:
                 yield Problem(f"{relation}.{name} is {column.declared}: {judged[seen]}", value.location)
+        for name in row.timed:
+            # What is to come is looked at now: once the time has come, nobody may be there to mend it.
+            value = row.values[name]
+            if name not in limited or value.then is None or value.then.restores:
+                continue
+            misfit = limited[name].misfit(value.then.data)
+            if misfit is not None:
+                yield Problem(f"{relation}.{name} is {limited[name].declared}: `then`: {misfit}", value.location)
 
 
 def _values_of_matches(table: Table, relation: Relation, matches: Sequence[Match]) -> Iterator[Problem]:
@@ -263,6 +307,8 @@ def _values_of_matches(table: Table, relation: Relation, matches: Sequence[Match
             column = relation.columns.get(name)
             if column is not None and (misfit := column.misfit(value.data)) is not None:
                 yield Problem(f"{relation}.{name} is {column.declared}: {misfit}", value.location)
+            if column is not None and value.then is not None and (later := column.misfit(value.then.data)) is not None:
+                yield Problem(f"{relation}.{name} is {column.declared}: `then`: {later}", value.location)
         for name, values in match.columns.items():
             column = relation.columns.get(name)
             for data in values if column is not None else ():

@@ -15,8 +15,8 @@ import msgspec
 from reconciler.catalog import read_catalog
 from reconciler.connection import DatabaseConnection
 from reconciler.documents import MAX_FILE_BYTES
-from reconciler.errors import Failed, NotAsExpected, Refused, UsageProblem, nearest
-from reconciler.fit import made_by_init, problems_of_reading, relation_of, relations_of
+from reconciler.errors import Failed, Refused, UsageProblem, nearest
+from reconciler.fit import made_by_init, refuse_what_does_not_fit, relation_of, relations_of
 from reconciler.fleets import matching_rows
 from reconciler.live_rows import LiveRow, LiveRows
 from reconciler.model import Location, Row
@@ -81,9 +81,7 @@ def read_state(
     held = _keys_by_file(project.desired)
     with begin_read_only(connection, doing="reading the rows"):
         catalog = read_catalog(connection, relations_of(definitions))
-        problems = problems_of_reading(definitions, {}, catalog, project.matches)
-        if problems:
-            raise NotAsExpected(problems)
+        refuse_what_does_not_fit(definitions, {}, catalog, project.matches)
         for name, keys in asked.items():
             table = definitions.tables[name]
             relation = relation_of(catalog, table)

@@ -5,6 +5,8 @@ Takes a connection and Definitions; gives sentences on what was done. Idempotent
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from reconciler.apply import take_lock
@@ -28,9 +30,14 @@ class Initialized(msgspec.Struct, frozen=True):
     catalog: Catalog
 
 
-def initialize(connection: DatabaseConnection, definitions: Definitions) -> Initialized:
-    """Bring the ledger to this program's version and make the tenantless row. Raises NotAsExpected."""
-    with begin_read_write(connection, doing="making the ledger"):
+def initialize(
+    connection: DatabaseConnection, definitions: Definitions, committed: Callable[[], None] = lambda: None
+) -> Initialized:
+    """Bring the ledger to this program's version and make the tenantless row. Raises NotAsExpected.
+
+    `committed` is called at once when all of it is in the database.
+    """
+    with begin_read_write(connection, doing="making the ledger", committed=committed):
         take_lock(connection)
         catalog = read_catalog(connection, relations_of(definitions))
         problems = [*problems_of_reading(definitions, {}, catalog), *problems_of_creating(definitions, catalog)]

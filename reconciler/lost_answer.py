@@ -1,12 +1,14 @@
 """What became of a run whose COMMIT was sent and not answered: the ledger knows.
 
-Takes a way to connect and the run's id; gives whether the run is there. It stands apart because it is the one place
-where a run is looked at from outside of its own transaction, which may still be going on in the server.
+Takes a way to connect and the run's id; gives whether the run is there, and a connection for what follows it. It stands
+apart because it is the one place where a run is looked at from outside of its own transaction, which may still be going
+on in the server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from reconciler.apply import take_lock
 from reconciler.connection import DatabaseConnection
@@ -39,3 +41,22 @@ def was_committed(reconnect: Reconnect, run_id: str, cause: str, lock_timeout_ms
         why = "interrupted again"
     unknown = f"whether run {run_id} was applied is not known ({why}). Find out: reconcile history --run {run_id}"
     raise OutcomeUnknown(cause, unknown)
+
+
+@contextmanager
+def answering(connection: DatabaseConnection, reconnect: Reconnect | None) -> Iterator[DatabaseConnection]:
+    """The connection or, where it was lost with an answer, a new one for as long as the block lasts.
+
+    Raises nothing: where the database cannot be reached, the block is given the lost one, and fails as with any that
+    breaks.
+    """
+    if not connection.closed or reconnect is None:
+        yield connection
+        return
+    try:
+        another = reconnect()
+    except (ReconcileError, KeyboardInterrupt):
+        yield connection
+        return
+    with another:
+        yield another

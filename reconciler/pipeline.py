@@ -46,7 +46,7 @@ from reconciler.ledger import (
 )
 from reconciler.ledger_sync import record_pending
 from reconciler.lock_holders import who_holds
-from reconciler.lost_answer import Reconnect, was_committed
+from reconciler.lost_answer import Reconnect, answering, was_committed
 from reconciler.marks import Doer, marks_after
 from reconciler.masks import mask_notices
 from reconciler.model import Action, Change, FieldKey, RowKey
@@ -54,7 +54,7 @@ from reconciler.outcome import Outcome, Proving
 from reconciler.plan import Notice, Plan, Revision, Scope
 from reconciler.project import Progress, Project, read_revision, read_work_tree, refuse_uncommitted, silent
 from reconciler.schema import Table
-from reconciler.stale import ancestry_problem, refuse_stale
+from reconciler.stale import ancestry_problem, refuse_another_database, refuse_stale
 from reconciler.targets import need_target
 from reconciler.transaction import begin_read_only, begin_read_write
 
@@ -218,14 +218,32 @@ def _apply_once(
         outcome = _looked_up(outcome, "interrupted while committing", request, ending)
     committed = time.monotonic()
     outcome = msgspec.structs.replace(outcome, duration_s=committed - started)
-    if to_deliver:
-        outcome = deliver_effects(connection, project.definitions.policy, outcome)
-    tables = project.definitions.tables
-    if any(change.field in tables[change.table].proofs for change in decision.plan.writes):
-        from reconciler.proving.run import prove
+    return _followed(connection, project, decision, run, outcome, ending, to_deliver, committed), frozenset()
 
-        outcome = prove(connection, project.definitions, decision, run, outcome, ending.proving, committed)
-    return outcome, frozenset()
+
+def _followed(
+    connection: DatabaseConnection,
+    project: Project,
+    decision: Decision,
+    run: RunRecord,
+    outcome: Outcome,
+    ending: Ending,
+    to_deliver: bool,
+    committed: float,
+) -> Outcome:
+    """The Outcome once its effects are delivered and its proofs are seen; nothing here changes what is committed."""
+    definitions = project.definitions
+    to_prove = any(change.field in definitions.tables[change.table].proofs for change in decision.plan.writes)
+    if not (to_deliver or to_prove):
+        return outcome
+    with answering(connection, ending.reconnect) as there:
+        if to_deliver:
+            outcome = deliver_effects(there, definitions.policy, outcome)
+        if to_prove:
+            from reconciler.proving.run import prove
+
+            outcome = prove(there, definitions, decision, run, outcome, ending.proving, committed)
+    return outcome
 
 
 def _locked_where_writable(
@@ -290,6 +308,8 @@ def _refuse_what_must_not_be(
     connection: DatabaseConnection, request: Request, project: Project, decision: Decision, reviewed: Plan | None
 ) -> None:
     """Everything that forbids an apply, before its first write."""
+    if reviewed is not None:
+        refuse_another_database(decision.plan, reviewed)
     if decision.head.version == 0:
         text = f"database {decision.catalog.database} has no ledger"
         raise NotAsExpected([Problem(text, None, "run `reconcile init` once, as a role that may create a schema")])

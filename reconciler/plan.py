@@ -93,6 +93,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `refusals` say why an apply of it would be refused as a whole; an apply never has any. `effects` will follow.
     `is_full`: every row was looked at, not only those that git has changed.
+    `database_id` tells the database from all others, its copies included; None where the server does not say.
     """
 
     id: str
@@ -108,6 +109,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     effects: tuple[EffectSummary, ...] = ()
     is_full: bool = True
+    database_id: str | None = None
 
     @property
     def writes(self) -> tuple[Change, ...]:

@@ -155,6 +155,7 @@ class PlanDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     created_at: _Time
     database: str
+    database_id: Annotated[str | None, Meta(description="A digest that tells it from all others, or null.")]
     revision: RevisionDocument | None
     last_applied: Annotated[str | None, Meta(description="The commit that was applied last.")]
     scope: ScopeDocument
@@ -186,6 +187,7 @@ def plan_document(plan: Plan) -> PlanDocument:
         id=plan.id,
         created_at=plan.created_at,
         database=plan.database,
+        database_id=plan.database_id,
         revision=None if plan.revision is None else RevisionDocument(**msgspec.structs.asdict(plan.revision)),
         last_applied=plan.last_applied,
         scope=ScopeDocument(plan.scope.tables, plan.scope.rows),
@@ -353,6 +355,7 @@ def _plan_of(document: PlanDocument) -> Plan:
         last_applied=document.last_applied,
         scope=Scope(document.scope.tables, document.scope.rows),
         database=document.database,
+        database_id=document.database_id,
         changes=tuple(map(_change_of, document.changes)),
         notices=tuple(Notice(notice.message, _location(notice.location)) for notice in document.notices),
         refusals=document.refusals,

@@ -25,8 +25,8 @@ from reconciler.committing import commit_files, message_of
 from reconciler.connection import DatabaseConnection
 from reconciler.edit import Edit
 from reconciler.edit_files import EditedFile, edit_files, undo_edited, write_edited
-from reconciler.errors import Failed, InvalidInput, NotAsExpected, Problem, Refused, UsageProblem
-from reconciler.fit import problems_of_reading, relation_of, relations_of
+from reconciler.errors import Failed, InvalidInput, Problem, Refused, UsageProblem
+from reconciler.fit import refuse_what_does_not_fit, relation_of, relations_of
 from reconciler.fleets import with_matching_rows
 from reconciler.history import HistoryEntry, RunEntry, read_history, read_runs
 from reconciler.history_query import HistoryQuery
@@ -244,9 +244,7 @@ def _look(
     definitions = project.definitions
     with begin_read_only(connection, doing="looking at the rows"):
         catalog = read_catalog(connection, relations_of(definitions))
-        problems = problems_of_reading(definitions, {}, catalog, project.matches)
-        if problems:
-            raise NotAsExpected(problems)
+        refuse_what_does_not_fit(definitions, {}, catalog, project.matches)
         for name, table in definitions.tables.items():
             keys = sorted(key for of_table, key in rows if of_table == name)
             # Rows of which nothing is desired differ from whatever the ledger has, so all of them come back.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from reconciler.connection import DatabaseConnection
 from reconciler.decide import Decision
-from reconciler.errors import Stale
+from reconciler.errors import NotAsExpected, Problem, Stale
 from reconciler.ledger import plan_was_applied
 from reconciler.plan import Plan
 from reconciler.project import Project
@@ -42,6 +42,21 @@ def descent_problem(project: Project, applied: str | None) -> str | None:
     if ancestry is Ancestry.OLDER:
         known = f"commit {candidate[:12]} is older than {applied[:12]}, which was applied last"
     return f'{known}. To go back, `git revert` and apply that; or --allow-rewind --reason "..."'
+
+
+def refuse_another_database(plan: Plan, reviewed: Plan) -> None:
+    """Raise NotAsExpected where `reviewed` was made for another database than `plan`, which was made just now.
+
+    Two databases may hold the same rows, so that no fingerprint tells them apart: one of production and its copy.
+    """
+    if reviewed.database == plan.database and None in (reviewed.database_id, plan.database_id):
+        return  # a server that does not say which it is: the name is all there is
+    if (reviewed.database, reviewed.database_id) == (plan.database, plan.database_id):
+        return
+    another = "another one of that name" if reviewed.database == plan.database else plan.database
+    text = f"this plan was made for database {reviewed.database}, and this is {another}: nothing was applied"
+    hint = "is the address right? else make a plan for this one: reconcile --dry-run --plan-out FILE"
+    raise NotAsExpected([Problem(text, None, hint)])
 
 
 def refuse_stale(connection: DatabaseConnection, plan: Plan, reviewed: Plan) -> None:

@@ -9,7 +9,7 @@ REPEATABLE READ reads, because a plan is one picture of many tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -41,11 +41,17 @@ def begin_read_only(
 
 @contextmanager
 def begin_read_write(
-    connection: DatabaseConnection, *, doing: str, lock_timeout_ms: int = 5_000, statement_timeout_ms: int | None = None
+    connection: DatabaseConnection,
+    *,
+    doing: str,
+    lock_timeout_ms: int = 5_000,
+    statement_timeout_ms: int | None = None,
+    committed: Callable[[], None] = lambda: None,
 ) -> Iterator[DatabaseConnection]:
     """A transaction that commits at the end of the block, or is rolled back whole.
 
     Raises OutcomeUnknown where COMMIT was sent and no answer came; every other error means that nothing was committed.
+    `committed` is called at once when the server has said so, before anything else can go wrong or be interrupted.
     """
     if connection.is_replica:
         # Asked for, the server would refuse BEGIN with "feature not supported" (0A000), which says little.
@@ -55,7 +61,7 @@ def begin_read_write(
         connection, "ISOLATION LEVEL READ COMMITTED READ WRITE", doing, lock_timeout_ms, statement_timeout_ms
     ):
         yield connection
-        _commit(connection, doing)
+        _commit(connection, doing, committed)
 
 
 @contextmanager
@@ -103,12 +109,14 @@ def _settings(connection: DatabaseConnection, lock_timeout_ms: int, statement_ti
     return settings
 
 
-def _commit(connection: DatabaseConnection, doing: str) -> None:
+def _commit(connection: DatabaseConnection, doing: str, committed: Callable[[], None]) -> None:
     if connection.is_rehearsal:
         return
     unknown = OutcomeUnknown(f"the connection to the database was lost while committing ({doing})")
     try:
         status = connection.execute("COMMIT").statusmessage
+        if status == "COMMIT":
+            committed()
     except psycopg.Error as error:
         if ends_connection(error):
             raise unknown from None

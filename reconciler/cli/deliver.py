@@ -43,7 +43,10 @@ def command(
     with open_from_environment(connect_timeout, statement_timeout, wait) as connection:
         for note in connection.notes:
             say(f"note: {note}")
-        done = deliver_all(connection, policy.delivery, limit=limit, retry_dead=retry_dead)
+        try:
+            done = deliver_all(connection, policy.delivery, limit=limit, retry_dead=retry_dead)
+        except KeyboardInterrupt:
+            raise Failed("interrupted: what has not arrived waits. Run `reconcile deliver` again") from None
     put(report.render_json(done) if output == "json" else report.render(done, colour=colour_on(sys.stdout)))
     if done.delivered.failures:
         click.get_current_context().exit(Failed.exit_code)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import click
 
 from reconciler.cli.options import Moment, connection_options, project_options, reason_option
 from reconciler.cli.output import put
+from reconciler.cli.run import let_signals_end_the_process
 from reconciler.cli.target import target_option
 
 
@@ -32,5 +34,8 @@ def command(
     from reconciler.project import read_schemas
 
     definitions = read_schemas(directory)
+    actor = origin_of(os.environ, None).actor
+    committed = partial(let_signals_end_the_process, "The freeze was recorded before that.")
     with open_from_environment(connect_timeout, statement_timeout, wait) as connection:
-        put(call_freeze(connection, definitions, until, reason, origin_of(os.environ, None).actor))
+        sentence = call_freeze(connection, definitions, until, reason, actor, committed)
+    put(sentence)

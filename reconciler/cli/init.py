@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
 
 from reconciler.cli.options import connection_options, project_options
 from reconciler.cli.output import put, say
+from reconciler.cli.run import let_signals_end_the_process
 from reconciler.cli.target import target_option
+
+_INTERRUPTED = "The ledger was made before that; `reconcile init` again prints the grants."
 
 
 @click.command("init")
@@ -42,7 +46,7 @@ def command(
 
     project = read_work_tree(directory)
     with open_from_environment(connect_timeout, statement_timeout, wait) as connection:
-        done = initialize(connection, project.definitions)
+        done = initialize(connection, project.definitions, partial(let_signals_end_the_process, _INTERRUPTED))
     for sentence in done.sentences:
         say(sentence)
     put(grants(project.definitions, project.desired, done.catalog, plan_role, apply_role))

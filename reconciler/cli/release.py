@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import click
 
 from reconciler.cli.options import connection_options, project_options, reason_option
 from reconciler.cli.output import put
+from reconciler.cli.run import let_signals_end_the_process
 from reconciler.cli.target import one_target_option
 from reconciler.errors import UsageProblem
 from reconciler.model import FieldKey
@@ -39,8 +41,11 @@ def command(
 
     wanted = [_field(text) for text in fields]
     definitions = read_schemas(directory)
+    actor = origin_of(os.environ, None).actor
+    committed = partial(let_signals_end_the_process, "The release was recorded before that.")
     with open_from_environment(connect_timeout, statement_timeout, wait) as connection:
-        put(release(connection, definitions, wanted, reason, origin_of(os.environ, None).actor))
+        sentence = release(connection, definitions, wanted, reason, actor, committed)
+    put(sentence)
 
 
 def _field(text: str) -> FieldKey:

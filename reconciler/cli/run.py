@@ -218,14 +218,14 @@ def _apply(options: dict[str, Any]) -> int:
     return exit_code_of(outcome.plan, dry_run=False) if options["exit_code"] else 0
 
 
-def let_signals_end_the_process() -> None:
-    """For when a run is committed: Ctrl-C and SIGTERM then end the process with words that are true of that."""
+def let_signals_end_the_process(words: str = "The run was applied before that: reconcile history --runs") -> None:
+    """For when something is committed: Ctrl-C and SIGTERM then end the process with words that are true of that."""
+
+    def interrupted_after_commit(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(words)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupted_after_commit)
-
-
-def _interrupted_after_commit(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt("The run was applied before that: reconcile history --runs")
+        signal.signal(number, interrupted_after_commit)
 
 
 def must_ask(yes: bool) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import click
 
 from reconciler.cli.options import connection_options, project_options, reason_option
 from reconciler.cli.output import put
+from reconciler.cli.run import let_signals_end_the_process
 from reconciler.cli.target import target_option
 
 
@@ -25,5 +27,8 @@ def command(directory: Path, reason: str, connect_timeout: float, statement_time
     from reconciler.project import read_schemas
 
     definitions = read_schemas(directory)
+    actor = origin_of(os.environ, None).actor
+    committed = partial(let_signals_end_the_process, "The freeze was ended before that.")
     with open_from_environment(connect_timeout, statement_timeout, wait) as connection:
-        put(end_freeze(connection, definitions, reason, origin_of(os.environ, None).actor))
+        sentence = end_freeze(connection, definitions, reason, actor, committed)
+    put(sentence)

@@ -67,7 +67,10 @@ def apart(changes: Sequence[Change]) -> tuple[list[Change], list[Change]]:
 
 def _kind(change: Change) -> tuple[Hashable, ...]:
     guard = change.hold.guard if change.hold else None
-    return (change.table, change.match, change.field, change.action, change.finding, change.direction, guard)
+    # What git waived is told for each waiver: it is there to be reviewed.
+    waived = tuple(sorted((change.waived or {}).items()))
+    kind = (change.table, change.match, change.field, change.action, change.finding, change.direction)
+    return (*kind, guard, waived)
 
 
 def _values(change: Change) -> tuple[str, str]:

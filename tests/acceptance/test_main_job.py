@@ -8,10 +8,12 @@ import re
 import socket
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from tests.support.postgres import Database
+from tests.support.postgres import Database, with_database
 from tests.support.project import ACME, BOB, KILL, Project, snapshot
+from tests.support.refusals import assert_plainly_refused
 
 ANA = "Ana Lyst <ana@platform.example>"
 
@@ -202,6 +204,49 @@ def test_a_plan_whose_rows_have_moved_is_refused_as_stale(project: Project, data
     assert done.code == 6
     assert f"tenants/{ACME}/aiDailyLimit moved" in done.err
     assert snapshot(database) == before
+
+
+def test_a_saved_plan_is_applied_to_the_database_it_was_made_for_and_to_no_copy_of_it(
+    project: Project, database: Database, tmp_path: Path
+) -> None:
+    project.commit_state()
+    file = str(tmp_path / "plan.json")
+    project.succeed("--dry-run", "--plan-out", file)
+    aside = f"{database.name}_aside"
+    with psycopg.connect(with_database(database.url, "postgres"), autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{aside}" TEMPLATE "{database.name}"'.encode())
+        copy = Database(with_database(database.url, aside))
+        before = snapshot(copy)
+        done = project.run("--plan", file, url=copy.url)
+        assert_plainly_refused(done, 4, f"for database {database.name}, and this is {aside}", "nothing was applied")
+        assert snapshot(copy) == before
+
+        swap = "ALTER DATABASE {} RENAME TO {}".format
+        for old, new in ((database.name, "for_a_moment"), (aside, database.name), ("for_a_moment", aside)):
+            admin.execute(swap(f'"{old}"', f'"{new}"').encode())
+        done = project.run("--plan", file)
+        assert_plainly_refused(done, 4, f"made for database {database.name}, and this is another one of that name")
+        assert snapshot(database) == before
+
+        admin.execute(f'DROP DATABASE "{database.name}"'.encode())
+        admin.execute(swap(f'"{aside}"', f'"{database.name}"').encode())
+    project.succeed("--plan", file)
+    assert database.row("tenants", ACME)["aiDailyLimit"] == 5
+
+
+def test_where_the_server_may_not_be_asked_which_it_is_a_saved_plan_goes_by_the_name(
+    project: Project, database: Database, tmp_path: Path
+) -> None:
+    database.execute("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+    url = database.role("shy", grants=[
+        "ALL ON ALL TABLES IN SCHEMA public, reconciler", "ALL ON ALL SEQUENCES IN SCHEMA reconciler",
+        "USAGE ON SCHEMA public, reconciler",
+    ]).url  # fmt: skip
+    project.commit_state()
+    file = tmp_path / "plan.json"
+    project.succeed("--dry-run", "--plan-out", str(file), url=url)
+    assert json.loads(file.read_text())["database_id"] is None
+    project.succeed("--plan", str(file), url=url)
 
 
 def test_a_plan_of_uncommitted_files_is_not_applied(project: Project, database: Database, tmp_path: Path) -> None:

@@ -76,7 +76,25 @@ def test_a_number_that_the_column_cannot_hold_is_told_with_its_place(project: Pr
     project.database.execute("""ALTER TABLE tenants ALTER "aiDailyLimit" TYPE smallint""")
     project.edit_schema("tenants", "    max: 999999\n", "")
     project.state(f"{ACME}:\n  aiDailyLimit: 40000\n")
-    assert_plainly_refused(project.run("--dry-run"), 4, "state/tenants.yaml:2:17", "40000 is out of its range")
+    project.commit()
+    for arguments in (["--dry-run"], ["--yes"]):
+        assert_plainly_refused(project.run(*arguments), 3, "state/tenants.yaml:2:17", "40000 is out of its range")
+
+
+def test_a_number_that_the_column_could_not_hold_later_is_told_now(project: Project) -> None:
+    project.edit_schema("tenants", "AI requests a day\n    min: 1\n    max: 999999\n", "AI requests a day\n")
+    project.state(
+        f"{ACME}:\n  aiDailyLimit: {{value: 5, until: 2999-01-01T00:00:00Z, then: 3000000000}}\n"
+        f"{BOB}:\n  isAiEnabled: false\n"
+    )
+    said = ("state/tenants.yaml:2:25", "integer: `then`: 3000000000 is out of its range")
+    assert_plainly_refused(project.run("--dry-run"), 3, *said)
+
+
+def test_a_reason_that_no_database_can_hold_is_told_with_its_place(project: Project) -> None:
+    project.commit_state(f'{ACME}:\n  aiDailyLimit:\n    value: 5\n    reason: "INC\\0 142"\n')
+    for arguments in (["validate"], ["--dry-run"], ["--yes"]):
+        assert_plainly_refused(project.run(*arguments), 3, "state/tenants.yaml:4:13", "NUL")
 
 
 def test_without_a_ledger_it_is_planned_and_not_applied(project: Project) -> None:

@@ -249,6 +249,7 @@ def normalized(plan: Plan) -> Plan:
         plan,
         id=str(uuid.UUID(int=0)),
         database="golden",
+        database_id="0" * 64,
         revision=msgspec.structs.replace(plan.revision, commit="0" * 40),
     )
 

@@ -86,6 +86,7 @@ RESTORE = change(
     reason="provider is back",
     location=Location("state/system_settings.yaml", 4, 3),
     label=None,
+    waived={"after": "support confirmed, ticket 4711"},
 )
 REOPENED = change(
     key="b1",
@@ -183,6 +184,7 @@ PLANS = st.builds(
     last_applied=st.none() | TEXTS,
     scope=st.builds(Scope, st.lists(TEXTS, max_size=2).map(tuple), st.lists(TEXTS, max_size=5).map(tuple)),
     database=TEXTS,
+    database_id=st.none() | TEXTS,
     refusals=st.lists(TEXTS, max_size=2).map(tuple),
     notices=st.lists(st.builds(Notice, TEXTS, _LOCATIONS), max_size=3).map(tuple),
 )

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import ExecStatus
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -50,7 +51,8 @@ class Database:
         """Run a statement on a connection of its own; its rows, if it returns any."""
         with self.connect() as connection:
             cursor = connection.execute(statement.encode(), parameters)
-            return cursor.fetchall() if cursor.description else []
+            # Not "if it has columns": SELECT FROM has rows and no column.
+            return cursor.fetchall() if cursor.pgresult and cursor.pgresult.status == ExecStatus.TUPLES_OK else []
 
     def insert(self, table: str, **columns: Any) -> None:
         """Insert a row as it is given; a dictionary goes in as JSON, a list as an array."""

@@ -26,6 +26,7 @@ from reconciler.fields import (
 from reconciler.fit import (
     problems_of_creating,
     problems_of_reading,
+    problems_of_values,
     problems_of_writing,
     relations_of,
     type_disagreements,
@@ -265,7 +266,8 @@ def reading(of: Relation | None = None, text: str = SHOPS, state: str = "") -> l
     desired, problems = desired_of(defined, shops=state)
     assert problems == []
     live = catalog(JOURNAL, of or shops())
-    return [str(problem) for problem in problems_of_reading(defined, desired, live)]
+    problems = [*problems_of_reading(defined, desired, live), *problems_of_values(defined, desired, live)]
+    return [str(problem) for problem in problems]
 
 
 def writing(of: Relation | None = None, text: str = SHOPS, policy: str = POLICY, **live: Any) -> list[str]:
@@ -338,6 +340,15 @@ def test_values_and_keys_of_state_are_held_against_the_columns_and_each_place_is
         "state/shops.yaml:2:12: public.shops.limit is smallint: 40000 is out of its range",
         "state/shops.yaml:3:1: 007 is not a key of public.shops (integer) (a whole number without leading zeros)",
     ]
+
+
+def test_what_is_to_come_once_an_until_has_passed_is_held_against_the_columns_too() -> None:
+    of, until = shops(limit=column("smallint", "limit")), "until: 2026-12-01T00:00:00Z"
+    assert reading(of, state=f"a: {{limit: {{value: 5, {until}, then: 40000}}}}\n") == [
+        "state/shops.yaml:1:20: public.shops.limit is smallint: `then`: 40000 is out of its range"
+    ]
+    for then in ("40", "restore"):
+        assert reading(of, state=f"a: {{limit: {{value: 5, {until}, then: {then}}}}}\n") == []
 
 
 def test_what_is_expected_of_a_row_must_be_columns() -> None:
