@@ -175,7 +175,7 @@ class _Reader:
 
         None where they cannot be compared, because a column is not what it was: all is read then, and that is said.
         """
-        refuse_what_does_not_fit(self._project.definitions, {}, self._catalog)
+        refuse_what_does_not_fit(self._project.definitions, {}, self._catalog, {})
         tables = self._project.definitions.tables
         self._connection.execute("SAVEPOINT comparing")
         try:
