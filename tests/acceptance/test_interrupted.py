@@ -83,7 +83,11 @@ def wait_until(true: Callable[[], object]) -> None:
 
 def finish(process: subprocess.Popen[str]) -> Finished:
     """Wait for a command that was started."""
-    out, err = process.communicate(timeout=30)
+    try:
+        out, err = process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
     return Finished(process.returncode, out, err)
 
 

@@ -51,9 +51,15 @@ def run(
 def start(
     *arguments: str, cwd: Path, database: str | None = None, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    """Start `reconcile` and leave it running, for a test that signals it; use it as a context manager."""
+    """Start `reconcile` and leave it running, for a test that signals it; use it as a context manager.
+
+    Its coverage is not measured: what measures it takes a lock on the way, and a signal at that moment would leave the
+    lock taken, and the process waiting for it for ever.
+    """
+    variables = clean_environment(database, environment)
+    unmeasured = {name: text for name, text in variables.items() if not name.startswith(_KEPT_PREFIXES)}
     return subprocess.Popen(
-        command(*arguments), cwd=cwd, env=clean_environment(database, environment), stdin=subprocess.DEVNULL,
+        command(*arguments), cwd=cwd, env=unmeasured, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
     )  # fmt: skip
 
