@@ -164,7 +164,7 @@ def test_a_value_that_the_column_cannot_hold_is_said_before_any_row_is_matched(f
     fleet.project.edit_schema("tenants", MATCH, MATCH.replace("fields:\n", "  name: {type: string}\nfields:\n"))
     fleet.database.execute("ALTER TABLE tenants ALTER name TYPE varchar(60)")
     fleet.commit(f"{{match: {{name: {'x' * 61}}}, set: {{aiDailyLimit: 20}}}}")
-    with pytest.raises(NotAsExpected, match=r"no row matches.*longer than 60 characters"):
+    with pytest.raises(InvalidInput, match=r"no row matches.*longer than 60 characters"):
         fleet.plan()
 
 

@@ -58,7 +58,7 @@ by Ada Lovelace, 12 min ago  for platform at 127.0.0.1:5432
 
 system_settings  system
   globalAiEnabled    false -> true          RESTORE   provider is back  state/system_settings.yaml:4:3
-      after waived: support confirmed, ticket 4711
+      guard `after` waived: support confirmed, ticket 4711
   ratio              (no row) -> 0.25       NEW       WhatsApp ban, INC-142  state/tenants/acme.yaml:4:3
       adopted: the row does not exist and is made
 
