@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from psycopg import Connection
 from reconciler import __version__
 from reconciler.actual import Seen
 from reconciler.aftermath import deliver_effects, telling_of_failure, write_effects
-from reconciler.apply import applied_after, create_row, take_lock, update_rows
-from reconciler.audit import find_actor, row_exists, tenants_of, write_entries
+from reconciler.apply import take_lock
+from reconciler.audit import row_exists
 from reconciler.blast import TRAILER
 from reconciler.catalog import Relation
 from reconciler.checks import run_checks
@@ -36,20 +36,12 @@ from reconciler.errors import (
     Stale,
     UsageProblem,
 )
-from reconciler.fit import problems_of_writing, relation_of
-from reconciler.ledger import (
-    RunRecord,
-    record_applied,
-    record_changes,
-    record_marks,
-    record_run,
-)
-from reconciler.ledger_sync import record_pending
+from reconciler.fit import problems_of_writing
+from reconciler.ledger import RunRecord
 from reconciler.lock_holders import who_holds
 from reconciler.lost_answer import Reconnect, answering, was_committed
-from reconciler.marks import Doer, marks_after
 from reconciler.masks import mask_notices
-from reconciler.model import Action, Change, FieldKey, RowKey
+from reconciler.model import FieldKey
 from reconciler.outcome import Outcome, Proving
 from reconciler.plan import Notice, Plan, Revision, Scope
 from reconciler.project import Progress, Project, read_revision, read_work_tree, refuse_uncommitted, silent
@@ -57,6 +49,7 @@ from reconciler.schema import Table
 from reconciler.stale import ancestry_problem, refuse_another_database, refuse_stale
 from reconciler.targets import need_target
 from reconciler.transaction import begin_read_only, begin_read_write
+from reconciler.writing import write_run
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,7 +197,7 @@ def _apply_once(
                 return None, decision.checks_needed
             _refuse_what_must_not_be(connection, request, project, decision, reviewed)
             run = _run_record(request, project, origin, decision, reviewed)
-            audit_entries = _write(connection, project, decision, run)
+            audit_entries = write_run(connection, project, decision, run)
             to_deliver = write_effects(connection, project, decision, run)
             outcome = _outcome(request, decision, run, audit_entries)
         ending.committed()
@@ -376,80 +369,6 @@ def _sync(request: Request, revision: Revision, decision: Decision) -> str | Non
     """How the ledger stands to git after the run: a run of something that is not merged leaves that to others."""
     sync = decision.looked_at.sync
     return sync.as_text if sync is not None and not (revision.dirty or request.ahead) else None
-
-
-def _write(connection: DatabaseConnection, project: Project, decision: Decision, run: RunRecord) -> int:
-    """Every write of the run, in order. Returns the number of audit entries."""
-    tables = project.definitions.tables
-    plan = decision.plan
-    record_run(connection, run)
-    entries = 0
-    if plan.writes:
-        tenants = dict(decision.tenants)
-        for name, table in tables.items():
-            of_table = [change for change in plan.writes if change.table == name]
-            relation = relation_of(decision.catalog, table)
-            update_rows(connection, table, relation, [c for c in of_table if c.action is Action.UPDATE])
-            for row, changes in _created(of_table).items():
-                tenants[row] = create_row(connection, table, relation, changes)
-        audit = project.definitions.policy.audit
-        record_changes(connection, run.id, plan.writes, tenants_of(plan.writes, tables, tenants, audit))
-        actor = find_actor(connection, audit, decision.catalog, run.author_email)
-        events = {name: table.definition.audit.event for name, table in tables.items()}
-        entries = write_entries(connection, audit, decision.catalog, run, actor, events)
-        if entries != len(plan.writes):
-            raise Refused(f"{entries} audit entries for {len(plan.writes)} changes: nothing was applied")
-    if not (run.dirty or run.ahead):
-        record_applied(connection, run.id, applied_after(plan.changes, decision.base))
-        if (project.matches or decision.head.has_matches) and not plan.scope.rows:
-            from reconciler.fleets import record_entries  # few projects have any
-
-            record_entries(connection, project, plan.scope.tables or tuple(tables), run.id, decision.now)
-    doer = Doer(f"commit {run.commit[:12]} ({run.author_name})")
-    if run.dirty:
-        doer = Doer(f"{run.actor}, not committed", f"{run.actor} broke the glass ({run.reason})")
-    elif run.ahead:
-        doer = Doer(doer.killer, f"{run.actor} applied commit {run.commit[:12]} before its merge ({run.reason})")
-    marks = marks_after(
-        plan.changes, decision.marks, desired=decision.desired, tables=tables, now=decision.now, doer=doer
-    )
-    record_marks(connection, marks)
-    if project.listing is not None:
-        record_pending(connection, *_pending_after(decision, holds=run.dirty or run.ahead))
-    return entries
-
-
-def _pending_after(decision: Decision, *, holds: bool) -> tuple[dict[RowKey, set[str]], list[RowKey] | None]:
-    """Rows that the next run must look at, with the files that name them, and the rows of which this is all that waits
-    (None: all rows).
-
-    A run of a part, and one of something that is not merged, settle nothing: what they wrote is at odds with what git
-    asked for, or will ask for.
-    """
-    plan, written_down = decision.plan, decision.written_down
-    settles = plan.scope.is_everything and not holds
-    waiting = {
-        (change.table, change.key)
-        for change in plan.changes
-        if change.action in (Action.HOLD, Action.KEEP) or not settles
-    }
-    waiting |= {(name, key) for name, rows in written_down.items() for key, row in rows.items() if row.timed}
-    pending: dict[RowKey, set[str]] = {}
-    for table, key in waiting:
-        row = written_down.get(table, {}).get(key)
-        pending[table, key] = {value.file for value in row.values.values()} if row is not None and not holds else set()
-    keys = decision.looked_at.keys
-    if not settles:
-        return pending, []
-    return pending, [(name, key) for name, of_table in keys.items() for key in of_table] if keys is not None else None
-
-
-def _created(changes: list[Change]) -> Mapping[RowKey, list[Change]]:
-    rows: dict[RowKey, list[Change]] = {}
-    for change in changes:
-        if change.action is Action.CREATE:
-            rows.setdefault((change.table, change.key), []).append(change)
-    return rows
 
 
 def _afterwards(decision: Decision) -> tuple[Notice, ...]:

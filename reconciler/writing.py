@@ -1,0 +1,101 @@
+"""Every write of a run: the run itself, rows, history, audit entries, what is applied now, marks, and what waits.
+
+Takes a connection inside the apply's transaction, with the rows locked, and the Decision made from them. It decides
+nothing; how each is written is told in `apply`, `audit`, `ledger` and `ledger_sync`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reconciler.apply import applied_after, create_row, update_rows
+from reconciler.audit import find_actor, tenants_of, write_entries
+from reconciler.connection import DatabaseConnection
+from reconciler.decide import Decision
+from reconciler.errors import Refused
+from reconciler.fit import relation_of
+from reconciler.ledger import RunRecord, record_applied, record_changes, record_marks, record_run
+from reconciler.ledger_sync import record_pending
+from reconciler.marks import Doer, marks_after
+from reconciler.model import Action, Change, RowKey
+from reconciler.project import Project
+
+__all__ = ["write_run"]
+
+
+def write_run(connection: DatabaseConnection, project: Project, decision: Decision, run: RunRecord) -> int:
+    """Every write of the run, in order. Returns the number of audit entries.
+
+    Raises Failed where a row does not take its change, Refused where there are not as many entries as changes: the
+    caller's transaction must then be rolled back.
+    """
+    tables = project.definitions.tables
+    plan = decision.plan
+    record_run(connection, run)
+    entries = 0
+    if plan.writes:
+        tenants = dict(decision.tenants)
+        for name, table in tables.items():
+            of_table = [change for change in plan.writes if change.table == name]
+            relation = relation_of(decision.catalog, table)
+            update_rows(connection, table, relation, [c for c in of_table if c.action is Action.UPDATE])
+            for row, changes in _created(of_table).items():
+                tenants[row] = create_row(connection, table, relation, changes)
+        audit = project.definitions.policy.audit
+        record_changes(connection, run.id, plan.writes, tenants_of(plan.writes, tables, tenants, audit))
+        actor = find_actor(connection, audit, decision.catalog, run.author_email)
+        events = {name: table.definition.audit.event for name, table in tables.items()}
+        entries = write_entries(connection, audit, decision.catalog, run, actor, events)
+        if entries != len(plan.writes):
+            raise Refused(f"{entries} audit entries for {len(plan.writes)} changes: nothing was applied")
+    if not (run.dirty or run.ahead):
+        record_applied(connection, run.id, applied_after(plan.changes, decision.base))
+        if (project.matches or decision.head.has_matches) and not plan.scope.rows:
+            from reconciler.fleets import record_entries  # few projects have any
+
+            record_entries(connection, project, plan.scope.tables or tuple(tables), run.id, decision.now)
+    doer = Doer(f"commit {run.commit[:12]} ({run.author_name})")
+    if run.dirty:
+        doer = Doer(f"{run.actor}, not committed", f"{run.actor} broke the glass ({run.reason})")
+    elif run.ahead:
+        doer = Doer(doer.killer, f"{run.actor} applied commit {run.commit[:12]} before its merge ({run.reason})")
+    marks = marks_after(
+        plan.changes, decision.marks, desired=decision.desired, tables=tables, now=decision.now, doer=doer
+    )
+    record_marks(connection, marks)
+    if project.listing is not None:
+        record_pending(connection, *_pending_after(decision, holds=run.dirty or run.ahead))
+    return entries
+
+
+def _pending_after(decision: Decision, *, holds: bool) -> tuple[dict[RowKey, set[str]], list[RowKey] | None]:
+    """Rows that the next run must look at, with the files that name them, and the rows of which this is all that waits
+    (None: all rows).
+
+    A run of a part, and one of something that is not merged, settle nothing: what they wrote is at odds with what git
+    asked for, or will ask for.
+    """
+    plan, written_down = decision.plan, decision.written_down
+    settles = plan.scope.is_everything and not holds
+    waiting = {
+        (change.table, change.key)
+        for change in plan.changes
+        if change.action in (Action.HOLD, Action.KEEP) or not settles
+    }
+    waiting |= {(name, key) for name, rows in written_down.items() for key, row in rows.items() if row.timed}
+    pending: dict[RowKey, set[str]] = {}
+    for table, key in waiting:
+        row = written_down.get(table, {}).get(key)
+        pending[table, key] = {value.file for value in row.values.values()} if row is not None and not holds else set()
+    keys = decision.looked_at.keys
+    if not settles:
+        return pending, []
+    return pending, [(name, key) for name, of_table in keys.items() for key in of_table] if keys is not None else None
+
+
+def _created(changes: list[Change]) -> Mapping[RowKey, list[Change]]:
+    rows: dict[RowKey, list[Change]] = {}
+    for change in changes:
+        if change.action is Action.CREATE:
+            rows.setdefault((change.table, change.key), []).append(change)
+    return rows
