@@ -53,7 +53,7 @@ async def add_jobs(client: Any, prefix: str, queue: str, entries: Sequence[Entry
         }
         for entry in entries
     ]
-    bullmq_queue = _package().Queue(queue, {"connection": client, "prefix": prefix})
+    bullmq_queue = load_package().Queue(queue, {"connection": client, "prefix": prefix})
     try:
         return [_refusal(added.id) for added in await bullmq_queue.addBulk(jobs)]
     except _REFUSALS as error:
@@ -84,7 +84,8 @@ def _plain(value: Any) -> Any:
     return json.loads(to_text(value))
 
 
-def _package() -> Any:
+def load_package() -> Any:
+    """The package, imported. Raises BullmqMissing."""
     try:
         package = importlib.import_module("bullmq")
     except ImportError:

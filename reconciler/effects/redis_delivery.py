@@ -10,6 +10,7 @@ In a cluster each command goes to the node that has its key's slot (BullMQ needs
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 
-from reconciler.effects.bullmq_jobs import add_jobs
+from reconciler.effects.bullmq_jobs import BullmqMissing, add_jobs, load_package
 from reconciler.effects.outbox import Entry, Result
 from reconciler.effects.redis_client import HostPort, RedisAddress, keyword_arguments, sentinel_arguments
 from reconciler.effects.redis_errors import NOT_NOW_KINDS, first_line, is_about_the_server
@@ -44,6 +45,10 @@ class RedisDelivery:
     async def send(self, entries: Sequence[Entry]) -> list[Result]:
         """Deliver the entries, those that the server takes before the deadline. Never raises for what Redis does."""
         batch = _Batch(self._address.place, entries)
+        if any(entry.kind == "bullmq" for entry in entries):
+            # Before the clock runs: on a disk that nobody has read from yet, this alone can take the whole time.
+            with contextlib.suppress(BullmqMissing):  # said of the entries that need it
+                load_package()
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._send(entries, batch)
