@@ -17,12 +17,12 @@ import re
 
 from reconciler.nodes import Mapping, Node, Scalar
 
-__all__ = ["PlainRows", "read_plain_rows", "tree"]
+__all__ = ["PlainFields", "PlainRows", "read_plain_rows", "tree"]
 
-_PlainFields = dict[str, tuple[int, str, int, int]]
+PlainFields = dict[str, tuple[int, str, int, int]]
 """Name to: column of the name, text of the value, its line, its column."""
 
-PlainRows = dict[str, tuple[int, _PlainFields]]
+PlainRows = dict[str, tuple[int, PlainFields]]
 """Key to: its line, its fields. Keys of rows stand in column 1; both count from 1."""
 
 _LINE = re.compile(
@@ -44,7 +44,7 @@ def read_plain_rows(text: str) -> PlainRows | None:
     if "\r" in text or len(lines) != text.count("\n") + 1:
         return None
     rows: PlainRows = {}
-    fields: _PlainFields = {}
+    fields: PlainFields = {}
     shared: dict[str, str] = {}  # names return in every row: one object of each
     width = number = 0
     for indent, key, gap, value in lines:

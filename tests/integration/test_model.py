@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from reconciler import change_path, project
+from reconciler import change_path, change_reader, project
 from reconciler.break_glass import call_freeze, end_freeze, release
 from reconciler.connection import DatabaseConnection, open_database
 from reconciler.database_url import parse_database_url
@@ -513,7 +513,7 @@ def test_every_history_ends_as_the_rules_say(
     if kind.is_large:  # the sizes from which on a project is one
         monkeypatch.setattr(project, "FEW_FILES", 1)
         monkeypatch.setattr(change_path, "FEW_ROWS", 0)
-        monkeypatch.setattr(change_path, "MOST", 1_000)
+        monkeypatch.setattr(change_reader, "MOST", 1_000)
     asked = os.environ.get("RECONCILE_MODEL")
     examples, steps = map(int, (asked or ("10x40" if kind.is_large else "30x40")).split("x"))
     # Histories of 40 steps can be read as they are; to make one shorter takes minutes, for which somebody has to ask.

@@ -1,0 +1,92 @@
+"""The rows of a file as blocks of bytes, so that those which are the same in two versions are never read.
+
+Takes a file of state; gives its RowBlocks, or None where it is not of the simplest form (`plain_rows`): then all of it
+is read by other means. A block is a line that holds nothing but the key, and all lines up to the next such line. What
+stands below a key is read once, however many rows have the same: most rows of a fleet look like many others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from reconciler.plain_rows import PlainFields, PlainRows, read_plain_rows
+from reconciler.syntax import check_text
+
+__all__ = ["Bodies", "RowBlocks"]
+
+_HEADER = re.compile(rb"(?:[ ]*\n|[ ]*#[^\n]*\n)*")
+_BLOCK = re.compile(rb"([A-Za-z0-9_][A-Za-z0-9_.-]{0,255}):\n((?:[ ][^\n]*\n|\n|#[^\n]*\n)+)")
+_KEY = "key:\n"
+
+_MOST_BODIES = 20_000
+"""So many different bodies are remembered, some 20 MB; a fleet whose rows are all different gains nothing by more."""
+
+
+class Bodies:
+    """What stands below the keys of rows, read once for all rows that have the same there."""
+
+    def __init__(self) -> None:
+        self._read: dict[bytes, PlainFields | None] = {}
+
+    def fields(self, body: bytes) -> PlainFields | None:
+        """The fields, their lines counted from the key's, which is 1; None where a parser must read them."""
+        if body not in self._read:
+            if len(self._read) >= _MOST_BODIES:
+                self._read.clear()
+            rows = read_plain_rows(_KEY + body.decode())
+            self._read[body] = rows["key"][1] if rows is not None else None
+        return self._read[body]
+
+    def are_plain(self, bodies: Collection[bytes]) -> bool:
+        """Whether all of them can be read here."""
+        read = self._read
+        return all(read[body] is not None if body in read else self.fields(body) is not None for body in bodies)
+
+
+class RowBlocks:
+    """The blocks of one file: `bodies` by key, in the file's order. No two have the same key."""
+
+    def __init__(self, path: str, lines: int, bodies: dict[str, bytes]) -> None:
+        self.path = path
+        self.bodies = bodies
+        self._lines = lines
+
+    @classmethod
+    def of(cls, path: str, data: bytes) -> RowBlocks | None:
+        """The file's blocks; None where it has other things than them, or two of one key.
+
+        Whether they are rows is only known once `Bodies.are_plain` has been asked of each: in a text in quotes, a line
+        may look like a key and be none.
+        """
+        readable = check_text(path, data, [])
+        if readable is None or len(readable) != len(data) or data[-1:] != b"\n":  # a byte order mark counts as a change
+            return None
+        header = _HEADER.match(data)
+        assert header is not None  # it matches nothing, too
+        if header[0] and read_plain_rows(header[0].decode() + _KEY + "  field: value") is None:
+            return None
+        blocks = _BLOCK.findall(data, header.end())
+        length = sum(len(key) + len(body) for key, body in blocks) + 2 * len(blocks)
+        bodies = {key.decode(): body for key, body in blocks}
+        if header.end() + length != len(data) or len(bodies) != len(blocks):
+            return None
+        return cls(path, header[0].count(b"\n"), bodies)
+
+    def rows(self, keys: Collection[str], bodies: Bodies) -> PlainRows:
+        """Those of the rows that are here, as `read_plain_rows` gives them of the whole file."""
+        rows: PlainRows = {}
+        line = self._lines + 1
+        for key, body in self.bodies.items():
+            if key in keys:
+                fields = bodies.fields(body)
+                assert fields is not None, "are_plain was not asked"
+                rows[key] = (
+                    line,
+                    {
+                        name: (column, text, line + below - 1, at)
+                        for name, (column, text, below, at) in fields.items()
+                    },
+                )
+            line += 1 + body.count(b"\n")
+        return rows
