@@ -34,9 +34,10 @@ def number(text: str) -> int | Decimal:
 
 def equal(one: Json, other: Json) -> bool:
     """Whether two canonical values are the same value. `True` is not 1, wherever in a structure it stands."""
-    if isinstance(one, list | dict) or isinstance(other, list | dict):
-        return to_text(one) == to_text(other)
-    return type(one) is type(other) and one == other
+    kind = type(one)
+    if kind is not type(other):
+        return False
+    return to_text(one) == to_text(other) if kind is list or kind is dict else one == other
 
 
 _ENCODER = msgspec.json.Encoder(order="sorted", decimal_format="number")

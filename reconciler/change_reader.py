@@ -168,10 +168,11 @@ class Reader:
         new = RowBlocks.of(path, new_file.data) if new_file is not None else RowBlocks(path, 0, {})
         if old is None or new is None or not self._bodies.are_plain(new.bodies.values()):
             return None
-        gone = old.bodies.items() - new.bodies.items()
-        if not self._bodies.are_plain([body for _, body in gone]):
+        gone = {key: body for key, body in old.bodies.items() if new.bodies.get(key) != body}
+        if not self._bodies.are_plain(gone.values()):
             return None
-        keys = {key for key, _ in gone} | {key for key, _ in new.bodies.items() - old.bodies.items()} | {*keep}
+        keys = gone.keys() | {key for key, body in new.bodies.items() if old.bodies.get(key) != body}
+        keys |= old.named(keep) | new.named(keep)
         return [PlainDocument(path, old.rows(keys, self._bodies))], [PlainDocument(path, new.rows(keys, self._bodies))]
 
     def _drifted(self) -> set[RowKey]:
@@ -232,15 +233,15 @@ class Reader:
     def _narrowed(self, file: SourceFile, keys: Collection[str]) -> Iterator[Document | PlainDocument]:
         """What a file names of these rows, and was not read yet."""
         blocks = RowBlocks.of(file.path, file.data)
-        if blocks is not None and blocks.bodies.keys().isdisjoint(keys):
+        named = blocks.named(keys) if blocks is not None else set()
+        if blocks is not None and not named:
             return
         if blocks is not None and self._bodies.are_plain(blocks.bodies.values()):
-            left = {key for key in blocks.bodies.keys() & keys if (file.path, key) not in self._changed_rows}
+            left = {key for key in named if (file.path, key.decode()) not in self._changed_rows}
             yield PlainDocument(file.path, blocks.rows(left, self._bodies))
             return
         for document in _whole(file, self._problems):
-            named = _rows(document)
-            if not any((file.path, key) in self._changed_rows for key in named):  # else all of it was read
+            if not any((file.path, key) in self._changed_rows for key in _rows(document)):  # else all of it was read
                 yield document
 
     def _managed(self, old_state: _State, state: _State) -> tuple[int, int]:

@@ -171,10 +171,11 @@ class Action(enum.Enum):
     RECORD = "record"  # the database already has it; only the ledger learns of it
     RELEASE = "release"  # leave the value, close the ledger's entry
 
-    @property
-    def writes(self) -> bool:
-        """Whether the field of the managed table is written."""
-        return self in (Action.UPDATE, Action.CREATE)
+    writes: bool
+    """Whether the field of the managed table is written. Asked twenty times of each change."""
+
+    def __init__(self, value: str) -> None:
+        self.writes = value in ("update", "create")
 
 
 class Mark(msgspec.Struct, frozen=True):

@@ -8,7 +8,9 @@ stands below a key is read once, however many rows have the same: most rows of a
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from itertools import accumulate
+from operator import methodcaller
 
 from reconciler.plain_rows import PlainFields, PlainRows, read_plain_rows
 from reconciler.syntax import check_text
@@ -27,27 +29,29 @@ class Bodies:
     """What stands below the keys of rows, read once for all rows that have the same there."""
 
     def __init__(self) -> None:
-        self._read: dict[bytes, PlainFields | None] = {}
+        self._read: dict[bytes, PlainFields] = {}
 
     def fields(self, body: bytes) -> PlainFields | None:
         """The fields, their lines counted from the key's, which is 1; None where a parser must read them."""
-        if body not in self._read:
+        fields = self._read.get(body)
+        if fields is None:
+            rows = read_plain_rows(_KEY + body.decode())
+            if rows is None:
+                return None
             if len(self._read) >= _MOST_BODIES:
                 self._read.clear()
-            rows = read_plain_rows(_KEY + body.decode())
-            self._read[body] = rows["key"][1] if rows is not None else None
-        return self._read[body]
+            fields = self._read[body] = rows["key"][1]
+        return fields
 
-    def are_plain(self, bodies: Collection[bytes]) -> bool:
+    def are_plain(self, bodies: Iterable[bytes]) -> bool:
         """Whether all of them can be read here."""
-        read = self._read
-        return all(read[body] is not None if body in read else self.fields(body) is not None for body in bodies)
+        return all(self.fields(body) is not None for body in set(bodies).difference(self._read))
 
 
 class RowBlocks:
     """The blocks of one file: `bodies` by key, in the file's order. No two have the same key."""
 
-    def __init__(self, path: str, lines: int, bodies: dict[str, bytes]) -> None:
+    def __init__(self, path: str, lines: int, bodies: dict[bytes, bytes]) -> None:
         self.path = path
         self.bodies = bodies
         self._lines = lines
@@ -67,26 +71,28 @@ class RowBlocks:
         if header[0] and read_plain_rows(header[0].decode() + _KEY + "  field: value") is None:
             return None
         blocks = _BLOCK.findall(data, header.end())
-        length = sum(len(key) + len(body) for key, body in blocks) + 2 * len(blocks)
-        bodies = {key.decode(): body for key, body in blocks}
-        if header.end() + length != len(data) or len(bodies) != len(blocks):
+        bodies = dict(blocks)
+        length = sum(map(len, bodies)) + sum(map(len, bodies.values())) + len(b":\n") * len(bodies)
+        if len(bodies) != len(blocks) or header.end() + length != len(data):
             return None
         return cls(path, header[0].count(b"\n"), bodies)
 
-    def rows(self, keys: Collection[str], bodies: Bodies) -> PlainRows:
+    def named(self, keys: Iterable[str]) -> set[bytes]:
+        """Those of the keys that are here, as they stand in the file."""
+        return self.bodies.keys() & {key.encode() for key in keys}
+
+    def rows(self, keys: Collection[bytes], bodies: Bodies) -> PlainRows:
         """Those of the rows that are here, as `read_plain_rows` gives them of the whole file."""
         rows: PlainRows = {}
-        line = self._lines + 1
-        for key, body in self.bodies.items():
-            if key in keys:
-                fields = bodies.fields(body)
-                assert fields is not None, "are_plain was not asked"
-                rows[key] = (
-                    line,
-                    {
-                        name: (column, text, line + below - 1, at)
-                        for name, (column, text, below, at) in fields.items()
-                    },
-                )
-            line += 1 + body.count(b"\n")
+        lengths = map(methodcaller("count", b"\n"), self.bodies.values())
+        lines = accumulate(lengths, lambda line, length: line + length + 1, initial=self._lines + 1)
+        for (key, body), line in zip(self.bodies.items(), lines, strict=False):
+            if key not in keys:
+                continue
+            fields = bodies.fields(body)
+            assert fields is not None, "are_plain was not asked"
+            rows[key.decode()] = (
+                line,
+                {name: (column, text, line + below - 1, at) for name, (column, text, below, at) in fields.items()},
+            )
         return rows

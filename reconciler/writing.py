@@ -31,23 +31,24 @@ def write_run(connection: DatabaseConnection, project: Project, decision: Decisi
     """
     tables = project.definitions.tables
     plan = decision.plan
+    writes = plan.writes
     record_run(connection, run)
     entries = 0
-    if plan.writes:
+    if writes:
         tenants = dict(decision.tenants)
         for name, table in tables.items():
-            of_table = [change for change in plan.writes if change.table == name]
+            of_table = [change for change in writes if change.table == name]
             relation = relation_of(decision.catalog, table)
             update_rows(connection, table, relation, [c for c in of_table if c.action is Action.UPDATE])
             for row, changes in _created(of_table).items():
                 tenants[row] = create_row(connection, table, relation, changes)
         audit = project.definitions.policy.audit
-        record_changes(connection, run.id, plan.writes, tenants_of(plan.writes, tables, tenants, audit))
+        record_changes(connection, run.id, writes, tenants_of(writes, tables, tenants, audit))
         actor = find_actor(connection, audit, decision.catalog, run.author_email)
         events = {name: table.definition.audit.event for name, table in tables.items()}
         entries = write_entries(connection, audit, decision.catalog, run, actor, events)
-        if entries != len(plan.writes):
-            raise Refused(f"{entries} audit entries for {len(plan.writes)} changes: nothing was applied")
+        if entries != len(writes):
+            raise Refused(f"{entries} audit entries for {len(writes)} changes: nothing was applied")
     if not (run.dirty or run.ahead):
         record_applied(connection, run.id, applied_after(plan.changes, decision.base))
         if (project.matches or decision.head.has_matches) and not plan.scope.rows:
