@@ -88,15 +88,16 @@ class Bench:
     def _result(self, case: Case, repository: Path, template: str, runs: int) -> Result:
         check_out(repository, case.branch)
         script = self._script(case)
-        arguments = ["--yes"] if case.writes else ["--dry-run"]
         result = Result(case, [], [])
         with ExitStack() as shared:
             read_only = "" if case.writes else shared.enter_context(self._databases.copy_of(template))
+            if case.forgotten:
+                self._databases.forget(read_only)
 
             def turn(sink: list[Measurement], *, is_tool: bool) -> None:
                 with ExitStack() as own:
                     url = read_only or own.enter_context(self._databases.copy_of(template))
-                    command = [*TOOL, *arguments] if is_tool else self._floor(case, url, script)
+                    command = [*TOOL, *case.command] if is_tool else self._floor(case, url, script)
                     sink.append(self._run(command, repository, url))
                     if case.writes:
                         _check(url, case, by="the tool" if is_tool else "psql")

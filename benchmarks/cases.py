@@ -11,17 +11,23 @@ from fnmatch import fnmatch
 
 from benchmarks.fleet import FLIP, Change
 
-ONE_PERCENT, TEN_PERCENT = Change(1), Change(10)
-CHANGES = (FLIP, ONE_PERCENT, TEN_PERCENT)
+ONE_PERCENT, TEN_PERCENT, ONE_FIELD = Change(1), Change(10), Change(10, fields=1)
+CHANGES = (FLIP, ONE_PERCENT, TEN_PERCENT, ONE_FIELD)
 FLIP_ROWS = (1, 1_000)
-"""How many rows are managed where one switch is flipped."""
+"""How many rows are managed where one switch is flipped, whatever the sizes asked for."""
 
+MILLION = 1_000_000
 
 TARGETS: Mapping[str, tuple[float, float | None]] = {
     "flip-1": (30, None),
     "flip-1000": (30, None),
+    f"flip-{MILLION}": (25, None),
     "plan-10000-0": (12, 1.85),
     "apply-100000-10": (3, None),
+    "cold-100000": (10, None),
+    f"drift-{MILLION}": (0.8, None),
+    f"full-{MILLION}-1": (2, None),
+    f"apply-{MILLION}-10-one": (2, None),
 }
 """By the case's name: how many times the floor it may take, and how many seconds. The others are for looking at."""
 
@@ -30,13 +36,20 @@ TARGETS: Mapping[str, tuple[float, float | None]] = {
 class Case:
     """One line of the table.
 
-    `change` None is a dry run of what was applied already; `writes` tells an apply from a dry run.
+    `change` None: what was applied already. `command` is what the tool is asked to do. `forgotten`: the ledger does not
+    say any more which commit it stands at, as after an upgrade: every file must be read.
     """
 
     name: str
     rows: int
     change: Change | None
-    writes: bool
+    command: tuple[str, ...] = ("--dry-run",)
+    forgotten: bool = False
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is an apply."""
+        return "--yes" in self.command
 
     @property
     def branch(self) -> str:
@@ -51,7 +64,7 @@ class Case:
     @property
     def changed_fields(self) -> int:
         """How many fields are changed, of all rows together."""
-        return self.changed_rows * (2 if self.change and self.change.percent else 1)
+        return self.changed_rows * (self.change.fields if self.change else 0)
 
 
 def cases(sizes: Sequence[int], only: Sequence[str]) -> list[Case]:
@@ -60,15 +73,20 @@ def cases(sizes: Sequence[int], only: Sequence[str]) -> list[Case]:
     return [case for case in every if not only or any(fnmatch(case.name, pattern) for pattern in only)]
 
 
-_ORDER = ("flip", "plan", "apply")
+_ORDER = ("flip", "plan", "drift", "full", "cold", "apply")
 
 
 def _all(sizes: Sequence[int]) -> Iterator[Case]:
-    for rows in FLIP_ROWS:
-        yield Case(f"flip-{rows}", rows, FLIP, writes=True)
+    for rows in (*FLIP_ROWS, *sizes):
+        yield Case(f"flip-{rows}", rows, FLIP, ("--yes",))
     for rows in sizes:
-        yield Case(f"plan-{rows}-0", rows, None, writes=False)
+        yield Case(f"plan-{rows}-0", rows, None)
+        yield Case(f"drift-{rows}", rows, None, ("drift",))
+        yield Case(f"cold-{rows}", rows, None, forgotten=True)
         for change in (ONE_PERCENT, TEN_PERCENT):
             if change.fits(rows):
-                yield Case(f"plan-{rows}-{change.percent}", rows, change, writes=False)
-                yield Case(f"apply-{rows}-{change.percent}", rows, change, writes=True)
+                yield Case(f"plan-{rows}-{change.percent}", rows, change)
+                yield Case(f"full-{rows}-{change.percent}", rows, change, ("--dry-run", "--full"))
+                yield Case(f"apply-{rows}-{change.percent}", rows, change, ("--yes",))
+        if ONE_FIELD.fits(rows):
+            yield Case(f"apply-{rows}-{ONE_FIELD.percent}-one", rows, ONE_FIELD, ("--yes",))

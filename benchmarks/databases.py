@@ -74,6 +74,11 @@ class Databases:
             connection.execute("VACUUM (FREEZE, ANALYZE)")
             connection.execute("CHECKPOINT")
 
+    def forget(self, url: str) -> None:
+        """Let the ledger not know which commit it stands at."""
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("UPDATE reconciler.run SET sync = NULL")
+
     @contextmanager
     def copy_of(self, url: str) -> Iterator[str]:
         """A warm copy of a database to which nobody is connected, for one run."""

@@ -46,14 +46,17 @@ class Tenant(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a branch changes: both limits of `percent` % of the tenants raised; for 0, one switched off."""
+    """What a branch changes: both limits of `percent` % of the tenants raised, or only the daily one (`fields`); for 0,
+    one tenant's AI switched off.
+    """
 
     percent: int
+    fields: int = 2
 
     @property
     def branch(self) -> str:
         """The branch's name."""
-        return f"raise-{self.percent}" if self.percent else "flip"
+        return f"raise-{self.percent}-{self.fields}" if self.percent else "flip"
 
     def fits(self, count: int) -> bool:
         """Whether such a share of so many rows is a row at least."""
@@ -66,11 +69,12 @@ class Change(NamedTuple):
     def made(self, tenant: Tenant) -> Tenant:
         """The tenant with the change."""
         if self.percent:
-            return tenant._replace(daily=tenant.daily + 100, monthly=tenant.monthly + 1_000)
+            raised = tenant._replace(daily=tenant.daily + 100)
+            return raised._replace(monthly=tenant.monthly + 1_000) if self.fields > 1 else raised
         return tenant._replace(ai=False)
 
 
-FLIP = Change(0)
+FLIP = Change(0, fields=1)
 
 
 def tenants(count: int, change: Change | None = None) -> Iterator[Tenant]:

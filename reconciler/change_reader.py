@@ -24,7 +24,7 @@ from reconciler.desired import read_desired, table_of
 from reconciler.documents import PlainDocument, read_rows
 from reconciler.errors import Problem
 from reconciler.fit import refuse_what_does_not_fit, relation_of
-from reconciler.ledger_sync import Sync, applied_fields, read_pending
+from reconciler.ledger_sync import Sync, applied_beyond, read_pending
 from reconciler.listing import STATE, Listing
 from reconciler.model import WHERE, Row, RowKey
 from reconciler.nodes import Document
@@ -204,20 +204,16 @@ class Reader:
 
         That is what the ledger holds of a row beyond what was read of it.
         """
-        known: dict[RowKey, set[str]] = {}
+        known: dict[RowKey, list[str]] = {row: [] for row in wanted}
         for name, rows in old_state.items():
             for key, row in rows.items():
-                known.setdefault((name, key), set()).update(row.values)
+                known[name, key] += row.values
         for document in unchanged:
             name = table_of(document.path, STATE)
             for key, fields in _rows(document).items():
-                known.setdefault((name, key), set()).update(fields)
-        applied = applied_fields(self._connection, wanted)
-        return {
-            row
-            for row in wanted
-            if applied.get(row, frozenset()) - known.get(row, set()) or (row in pending and not pending[row])
-        }
+                if (name, key) in known:  # a file that was read whole names others, too
+                    known[name, key] += fields
+        return applied_beyond(self._connection, known) | {row for row in pending if not pending[row]}
 
     def _find(self, wanted: Collection[RowKey], paths: Collection[str]) -> Iterator[Document | PlainDocument]:
         """What these files name of the wanted rows, and was not read yet."""

@@ -6,7 +6,7 @@ then needs to look at nothing but what git has changed since, and at those rows 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -66,18 +66,23 @@ def read_pending(connection: Connection[Any]) -> dict[RowKey, list[str]]:
     return {(table, key): files for table, key, files in found}
 
 
-def applied_fields(connection: Connection[Any], rows: Iterable[RowKey]) -> dict[RowKey, frozenset[str]]:
-    """The names of the fields that the ledger holds of these rows; absent where it holds none."""
-    ordered = sorted(rows)
+def applied_beyond(connection: Connection[Any], known: Mapping[RowKey, Collection[str]]) -> set[RowKey]:
+    """Those of the rows of which the ledger holds other fields than these, too."""
+    rows = list(known)
     found = connection.execute(
         """
-        SELECT r.table_name, r.key, ARRAY(SELECT jsonb_object_keys(r.applied))
-          FROM unnest(%s::text[], %s::text[]) AS k (table_name, key)
+        SELECT r.table_name, r.key
+          FROM unnest(%s::text[], %s::text[], %s::text[]) AS k (table_name, key, fields)
           JOIN reconciler.managed_row r ON r.table_name = k.table_name AND r.key = k.key
+         WHERE r.applied - string_to_array(k.fields, chr(10)) <> '{}'
         """,
-        (text_array([table for table, _ in ordered]), text_array([key for _, key in ordered])),
+        (
+            text_array([table for table, _ in rows]),
+            text_array([key for _, key in rows]),
+            text_array(["\n".join(known[row]) for row in rows]),
+        ),
     )
-    return {(table, key): frozenset(names) for table, key, names in found}
+    return {(table, key) for table, key in found}
 
 
 def record_pending(

@@ -118,7 +118,8 @@ def entries_of(name: str) -> st.SearchStrategy[Entry | None]:
     timed = st.builds(
         _timed, values, st.sampled_from([-1, 1, 5, 30]), st.one_of(st.just(NOTHING), values), st.booleans()
     )
-    return st.one_of(plain, plain, plain, timed, st.none())
+    bare = st.builds(Entry, values)
+    return st.one_of(bare, bare, plain, plain, plain, timed, st.none())
 
 
 def _pairs(override: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -438,7 +439,7 @@ class Histories(RuleBasedStateMachine):
             _, key, name = field
             files[self._file_of(field)].setdefault(key, {})[name] = _long_form(entry)
         for path, rows in files.items():
-            self.repo.write(path, json.dumps(rows, indent=1) + "\n")
+            self.repo.write(path, _plain_rows(rows) or json.dumps(rows, indent=1) + "\n")
 
     def _file_of(self, field: _Field) -> str:
         """Where a field stands; in a large project, rows are spread over files."""
@@ -466,6 +467,17 @@ class Histories(RuleBasedStateMachine):
     def _connect(self) -> None:
         address = parse_database_url(self.database.url, variable="DATABASE_URL")
         self.connection = self.open.enter_context(open_database([address]))
+
+
+def _plain_rows(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str | None:
+    """A file in the simplest form, which is compared row by row; None where more than values stands in it."""
+    if not all(list(said) == ["value"] and said["value"] is not None for row in rows.values() for said in row.values()):
+        return None
+    lines = []
+    for key, row in rows.items():
+        lines.append(f"{key}:")
+        lines += [f"  {name}: {json.dumps(said['value']).strip(chr(34))}" for name, said in row.items()]
+    return "\n".join([*lines, ""])
 
 
 DEFAULTS = {"globalAiEnabled": True, "emailEnabled": False, "maxTenantsAllowed": 100}
