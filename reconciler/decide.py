@@ -247,10 +247,13 @@ def _refuse_unknown(scope: Scope, tables: Mapping[str, Table]) -> None:
 def _in_scope(project: Project, scope: Scope) -> dict[str, dict[str, Row]]:
     if scope.is_everything:
         return project.desired
-    return {
-        name: {key: row for key, row in rows.items() if _covers(scope, name, key)}
-        for name, rows in project.desired.items()
-    }
+    if scope.rows:
+        only = frozenset(scope.rows)
+        return {
+            name: {key: row for key, row in rows.items() if f"{name}/{key}" in only}
+            for name, rows in project.desired.items()
+        }
+    return {name: rows if name in scope.tables else {} for name, rows in project.desired.items()}
 
 
 def _tables_in_scope(project: Project, scope: Scope) -> Iterator[tuple[str, list[str] | None]]:

@@ -71,6 +71,10 @@ class ReconcileError(Exception):
 
     exit_code = 1
 
+    def also_say(self, sentence: str) -> None:
+        """Add a sentence of its own line to what the user reads."""
+        self.args = (f"{self}\n{sentence}",)
+
 
 class Failed(ReconcileError):
     """The run did not do what was asked."""
@@ -105,6 +109,10 @@ class _WithProblems(ReconcileError):
         self.summary = summary
         lines = [str(problem) for problem in self.problems]
         super().__init__("\n".join([summary, *lines] if summary else lines))
+
+    def also_say(self, sentence: str) -> None:
+        self.summary = f"{self.summary} {sentence}" if self.summary else sentence
+        super().also_say(sentence)
 
 
 class InvalidInput(_WithProblems):

@@ -75,7 +75,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run did, all of it in one transaction.
+    """What one run did, all of it in one transaction; or two, where `kills_run_id` names the run that made the kills
+    before the health checks of the rest (`kills_first`).
 
     `applied`, `recorded` and `released` count fields; `audit_entries` counts rows of the platform's audit table.
     `duration_s` is in seconds, from the start of the run to the commit. `dirty` says that uncommitted files were
@@ -94,6 +95,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     notices: tuple[Notice, ...] = ()
     effects: EffectCounts = EffectCounts()
     verdicts: tuple[Verdict, ...] = ()
+    kills_run_id: str | None = None
 
     @property
     def rows(self) -> int:

@@ -1,4 +1,5 @@
-"""The story of a run: read git, look at the database, decide, and (for an apply) write it all in one transaction.
+"""The story of a run: read git, look at the database, decide, and (for an apply) write it all in one transaction. Only
+where a restore waits for health checks are the kills of its commit a run of their own, before it.
 
 Takes a Request; gives a Plan (`make_plan`) or an Outcome (`apply`). It owns the transaction, the lock and the order of
 the writes; each of them is told in a module of its own.
@@ -32,11 +33,13 @@ from reconciler.errors import (
     NotAsExpected,
     OutcomeUnknown,
     Problem,
+    ReconcileError,
     Refused,
     Stale,
     UsageProblem,
 )
 from reconciler.fit import problems_of_writing
+from reconciler.guards import CheckResult
 from reconciler.ledger import RunRecord
 from reconciler.lock_holders import who_holds
 from reconciler.lost_answer import Reconnect, answering, was_committed
@@ -161,20 +164,58 @@ def apply(
     error but OutcomeUnknown means that nothing was applied, and so does Ctrl-C.
 
     A run of kills makes no health checks. Where a restore needs some, they are made between two transactions, so that
-    no row is locked while a server somewhere takes its time to answer; a kill in that run waits for their timeouts.
+    no row is locked while a server somewhere takes its time to answer. The kills do not wait for them: they are
+    committed first, as a run of their own (`kills_first`), and the Outcome tells of both; what is raised after that
+    says that they were applied. A `reviewed` plan is one run in any case.
     """
     inputs = _inputs(connection, request, project, reviewed)
     with telling_of_failure(project, origin.actor, origin.run_url):
         try:
-            outcome, needed = _apply_once(connection, request, project, origin, reviewed, inputs, ending)
-            if outcome is None:
-                results = run_checks(needed, project.definitions.policy.checks, connection)
-                inputs = msgspec.structs.replace(inputs, results=results)
-                outcome, _ = _apply_once(connection, request, project, origin, reviewed, inputs, ending)
+            done = _apply_once(connection, request, project, origin, reviewed, inputs, ending)
+            if isinstance(done, Outcome):
+                return done
+            return _apply_with_checks(connection, request, project, origin, reviewed, inputs, ending, done)
         except LockNotTaken as error:
             raise LockNotTaken(f"{error}{who_holds(connection)}") from None
-    assert outcome is not None
-    return outcome
+
+
+class _Awaiting(msgspec.Struct, frozen=True):
+    """Nothing was written: `checks` must be made first, for all but the `kills`."""
+
+    checks: frozenset[str]
+    kills: frozenset[FieldKey]
+
+
+def _apply_with_checks(
+    connection: DatabaseConnection,
+    request: Request,
+    project: Project,
+    origin: Origin,
+    reviewed: Plan | None,
+    inputs: Inputs,
+    ending: Ending,
+    awaiting: _Awaiting,
+) -> Outcome:
+    """The kills at once, where they may go first; then the checks; then the rest."""
+    from reconciler.kills_first import one_story, scope_of  # most runs make no checks
+
+    first = None
+    if awaiting.kills:
+        scope = scope_of(awaiting.kills)
+        of_kills = msgspec.structs.replace(inputs, scope=scope, fields=awaiting.kills)
+        narrowed = msgspec.structs.replace(request, scope=scope)
+        done = _apply_once(connection, narrowed, project, origin, None, of_kills, ending)
+        first = done if isinstance(done, Outcome) else None  # a row has moved: it goes with the rest
+    try:
+        results = run_checks(awaiting.checks, project.definitions.policy.checks, connection)
+        inputs = msgspec.structs.replace(inputs, results=results)
+        rest = _apply_once(connection, request, project, origin, reviewed, inputs, ending)
+    except ReconcileError as error:
+        if first is not None:
+            error.also_say(f"The kills of this commit were applied before that, by run {first.run_id}, and stay")
+        raise
+    assert isinstance(rest, Outcome), "checks were made"
+    return rest if first is None else one_story(first, rest)
 
 
 def _apply_once(
@@ -185,7 +226,7 @@ def _apply_once(
     reviewed: Plan | None,
     inputs: Inputs,
     ending: Ending,
-) -> tuple[Outcome | None, frozenset[str]]:
+) -> Outcome | _Awaiting:
     """One transaction. It writes nothing, and no Outcome is given, where checks must be made first."""
     started = time.monotonic()
     outcome, to_deliver = None, False
@@ -194,7 +235,10 @@ def _apply_once(
             take_lock(connection)
             decision = decide(connection, project, inputs, _locked_where_writable)
             if decision.checks_needed and not inputs.results:
-                return None, decision.checks_needed
+                kills: frozenset[FieldKey] = frozenset()
+                if reviewed is None:
+                    kills = _kills_ahead(connection, request, project, inputs, decision)
+                return _Awaiting(decision.checks_needed, kills)
             _refuse_what_must_not_be(connection, request, project, decision, reviewed)
             run = _run_record(request, project, origin, decision, reviewed)
             audit_entries = write_run(connection, project, decision, run)
@@ -211,7 +255,23 @@ def _apply_once(
         outcome = _looked_up(outcome, "interrupted while committing", request, ending)
     committed = time.monotonic()
     outcome = msgspec.structs.replace(outcome, duration_s=committed - started)
-    return _followed(connection, project, decision, run, outcome, ending, to_deliver, committed), frozenset()
+    return _followed(connection, project, decision, run, outcome, ending, to_deliver, committed)
+
+
+def _kills_ahead(
+    connection: DatabaseConnection, request: Request, project: Project, inputs: Inputs, decision: Decision
+) -> frozenset[FieldKey]:
+    """The kills of a Decision that awaits checks which may be committed before; raises what would forbid all of it."""
+    if decision.plan.counts.kills == 0:
+        return frozenset()
+    from reconciler.kills_first import kills_ahead  # most runs make no checks
+
+    passed = {name: CheckResult(passed=True, saw="") for name in decision.checks_needed}
+    inputs = msgspec.structs.replace(inputs, results=passed)
+    kills = kills_ahead(decision.plan, decide(connection, project, inputs, _locked_where_writable).plan)
+    if kills:
+        _refuse_what_must_not_be(connection, request, project, decision, None)
+    return kills
 
 
 def _followed(

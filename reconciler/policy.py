@@ -264,13 +264,13 @@ def _target_problems(targets: Mapping[str, Target]) -> Iterator[tuple[_Path, str
 
 
 LONGEST_TIMEOUT = "60s"
-"""Of a check: a kill in the same run waits for it."""
+"""Of a check: the restores of a run wait for it, and in a saved plan the kills too."""
 
 
 def _check_problems(check: Check) -> Iterator[tuple[str, str, str]]:
     """(property, what is wrong, hint) of a check that would always pass, or never."""
     if seconds(check.timeout) > seconds(LONGEST_TIMEOUT):
-        yield "timeout", f"longer than {LONGEST_TIMEOUT}, for which a kill in the same run would have to wait", ""
+        yield "timeout", f"longer than {LONGEST_TIMEOUT}, for which the whole of a saved plan would have to wait", ""
     if isinstance(check, BullmqCheck):
         limits = (check.waiting, check.active, check.failed, check.delayed, check.oldest_waiting)
         if limits == (None,) * len(limits):

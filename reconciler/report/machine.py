@@ -33,10 +33,12 @@ class EffectCountsDocument(msgspec.Struct, frozen=True):
 
 class RunDocument(msgspec.Struct, frozen=True):
     """What a run did. Counts are of fields, `rows` of rows; `duration_s` is in seconds. `in_effect` is null where the
-    schemas declare no proof for what was changed, or it was not asked.
+    schemas declare no proof for what was changed, or it was not asked. `kills_id` is the run that made the kills before
+    the health checks of the rest, null where all of it was one run.
     """
 
     id: str
+    kills_id: str | None
     applied: int
     rows: int
     audit_entries: int
@@ -96,6 +98,7 @@ def render_outcome(outcome: Outcome) -> str:
     """The run and its plan."""
     run = RunDocument(
         id=outcome.run_id,
+        kills_id=outcome.kills_run_id,
         applied=outcome.applied,
         rows=outcome.rows,
         audit_entries=outcome.audit_entries,

@@ -235,8 +235,14 @@ def no_drift(plan: Plan) -> str:
 
 
 def outcome_sentence(outcome: Outcome) -> str:
-    """`Applied 3 changes to 2 rows in one transaction (run 1a2b3c4d, 3 audit entries, 0.18 s).`"""
+    """`Applied 3 changes to 2 rows in one transaction (run 1a2b3c4d, 3 audit entries, 0.18 s).`
+
+    `… in two transactions, the kills first (runs 1a2b3c4d and 5e6f7a8b, …)` where they did not wait for health checks.
+    """
+    first = outcome.kills_run_id
     about = [f"run {visible(outcome.run_id)[:8]}"]
+    if first is not None:
+        about = [f"runs {visible(first)[:8]} and {visible(outcome.run_id)[:8]}"]
     if outcome.applied:
         about.append(plural(outcome.audit_entries, "audit entry", "audit entries"))
     about += [f"{outcome.recorded:,} recorded"] if outcome.recorded else []
@@ -246,7 +252,8 @@ def outcome_sentence(outcome: Outcome) -> str:
         return nothing_to_do(outcome.plan, *about)
     did = "No row was changed"
     if outcome.applied:
-        did = f"Applied {plural(outcome.applied, 'change')} to {plural(outcome.rows, 'row')} in one transaction"
+        how = "in one transaction" if first is None else "in two transactions, the kills first"
+        did = f"Applied {plural(outcome.applied, 'change')} to {plural(outcome.rows, 'row')} {how}"
     return f"{did} ({', '.join(about)})."
 
 

@@ -46,6 +46,7 @@ def test_an_outcome_holds_the_run_and_a_plan_that_can_be_read_back() -> None:
     assert document["format_version"] == 1
     assert document["run"] == {
         "id": "1a2b3c4d-77",
+        "kills_id": None,
         "applied": 1,
         "rows": 1,
         "audit_entries": 1,
