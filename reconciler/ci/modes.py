@@ -112,13 +112,16 @@ def drift(job: Job) -> Result:
     except ReconcileError as error:
         return failed(job, error)
     titles = titles_of(project)
-    found = drift_issue(made, source_url=job.files_url, titles=titles)
+    named = {"--directory": None if job.project == "." else job.project, "--target": job.target}
+    options = [word for option, value in named.items() if value is not None for word in (option, value)]
+    found = drift_issue(made, source_url=job.files_url, titles=titles, options=options)
     if found is None:
         job.talk.close_issues(job.marker("drift"), _DRIFT_LABEL, "Nothing differs any more.")
         text = "Nothing has drifted."
         return Result(code=0, text=text, markdown=f"### reconcile: no drift\n\n{text}\n", plan=made)
     marker = job.marker("drift", key=found.key)
-    found = drift_issue(made, marker=marker.text, source_url=job.files_url, titles=titles) or found
+    again = drift_issue(made, marker=marker.text, source_url=job.files_url, titles=titles, options=options)
+    found = again or found
     job.talk.issue(marker, _DRIFT_LABEL, found.title, found.body)
     return Result(code=0, text=found.title, markdown=found.body, plan=made)
 

@@ -24,7 +24,7 @@ from reconciler.report.page import LIMIT, Block, Page, fit
 __all__ = ["DriftIssue", "FailureIssue", "drift_issue", "failure_comment", "failure_issue"]
 
 _ADOPTED = 20
-"""Rows killed by hand of which each has its command."""
+"""Fields killed by hand of which each has its line, and rows that a command names."""
 
 _ISSUE_TITLE = 200
 
@@ -51,10 +51,11 @@ def drift_issue(
     source_url: str | None = None,
     limit: int = LIMIT,
     titles: Mapping[tuple[str, str], str] | None = None,
+    options: Sequence[str] = (),
 ) -> DriftIssue | None:
     """What moved behind git's back, the hand-made kills first; None where nothing did.
 
-    `plan` is any plan: what else is in it is left out.
+    `plan` is any plan: what else is in it is left out. `options` say to a command which project and database are meant.
     """
     drifted = [change for change in plan.changes if is_drift(change)]
     if not drifted:
@@ -63,7 +64,7 @@ def drift_issue(
     page = Page(source_url=source_url, limit_chars=limit - len(hidden) - 1, titles=titles or {}, long=GROUPED)
     by_hand = [change for change in drifted if change.finding is Finding.KILLED_BY_HAND]
     rest = [change for change in drifted if change.finding is not Finding.KILLED_BY_HAND]
-    body = _drift_body(plan, by_hand, rest, page)
+    body = _drift_body(plan, by_hand, rest, page, options)
     return DriftIssue(_drift_title(by_hand, rest), f"{hidden}\n{body}", _key(drifted))
 
 
@@ -79,7 +80,9 @@ def _drift_title(by_hand: Sequence[Change], rest: Sequence[Change]) -> str:
     return words.shorten(f"reconcile: {name} of {_who(first)} {did}{also}", _ISSUE_TITLE)
 
 
-def _drift_body(plan: Plan, by_hand: Sequence[Change], rest: Sequence[Change], page: Page) -> str:
+def _drift_body(
+    plan: Plan, by_hand: Sequence[Change], rest: Sequence[Change], page: Page, options: Sequence[str]
+) -> str:
     moved = words.plural(len(by_hand) + len(rest), "field")
     top = f"### {moved} of the database moved behind git's back"
     total = [
@@ -93,15 +96,12 @@ def _drift_body(plan: Plan, by_hand: Sequence[Change], rest: Sequence[Change], p
     blocks: list[Block] = []
     if by_hand:
         blocks.append(table(f"#### 🔴 Killed by hand ({len(by_hand):,})\n\n", by_hand, page))
-        blocks.append(
-            (
-                "#### Adopt it into git\n\nWrite the value that the database has, with a `reason`:\n\n",
-                _edits(by_hand, page),
-            )
+        how = (
+            "#### Adopt it into git\n\nThis opens the pull request: a branch of its own, each value in its place, "
+            "comments kept. Run it in a clone, with the database's address in `DATABASE_URL`; `--reason` says why:\n\n"
         )
-        commands = _commands(by_hand)
-        if commands:
-            blocks.append(("Or print each row as it is in the database, ready to be put into its file:\n\n", commands))
+        blocks.append((how, [f"- {code(_command(by_hand, options))}\n"]))
+        blocks.append(("Or write by hand what the database has, with a `reason`:\n\n", _edits(by_hand, page)))
     if rest:
         blocks.append(table(f"#### Moved otherwise ({len(rest):,})\n\n", rest, page))
     footer = "<sub>Runs of reconcile keep this issue up to date; the one that finds no drift closes it.</sub>\n"
@@ -118,11 +118,14 @@ def _edits(by_hand: Sequence[Change], page: Page) -> list[str]:
     return [*lines, f"- and {left:,} more\n"] if left > 0 else lines
 
 
-def _commands(by_hand: Sequence[Change]) -> list[str]:
-    """`reconcile import --only table/key --stdout` for each row; none for a key that no terminal can show."""
-    rows = list(dict.fromkeys(f"{change.table}/{change.key}" for change in by_hand))[:_ADOPTED]
-    words_of = [shlex.join(["reconcile", "import", "--only", row, "--stdout"]) for row in rows if row.isprintable()]
-    return [f"- {code(command)}\n" for command in words_of]
+def _command(by_hand: Sequence[Change], options: Sequence[str]) -> str:
+    """`reconcile import --adopt --propose --only table/key`: for these rows; for all, where they are too many to name
+    or one has a key that no terminal can show.
+    """
+    rows = list(dict.fromkeys(f"{change.table}/{change.key}" for change in by_hand))
+    can_be_named = len(rows) <= _ADOPTED and all(row.isprintable() for row in rows)
+    only = [word for row in rows for word in ("--only", row)] if can_be_named else []
+    return shlex.join(["reconcile", "import", *options, "--adopt", "--propose", *only])
 
 
 def _who(change: Change) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,12 @@ from tests.support.project import ACME, BOB, Project
 
 KILL = f"{ACME}:\n  isWhatsappEnabled: {{value: false, reason: 'WhatsApp ban, INC-142'}}\n"
 BOTH = f"{KILL}  aiDailyLimit: 5\n"
+ANA = {
+    "GIT_AUTHOR_NAME": "Ana",
+    "GIT_AUTHOR_EMAIL": "ana@example.org",
+    "GIT_COMMITTER_NAME": "Ana",
+    "GIT_COMMITTER_EMAIL": "ana@example.org",
+}
 OTHER = f"{BOB}:\n  isAiEnabled: {{value: false, reason: INC-143}}\n"
 
 
@@ -396,7 +404,7 @@ def test_drift_is_one_issue_that_is_opened_kept_and_closed(github: GitHub, proje
     drift()
     [issue] = github.issues("reconcile-drift")
     assert "by hand" in issue["title"]
-    assert "reconcile import --only" in issue["body"]
+    assert f"`reconcile import --adopt --propose --only tenants/{ACME}`" in issue["body"]
     body = issue["body"]
     drift()
     [issue] = github.issues("reconcile-drift")
@@ -409,3 +417,40 @@ def test_drift_is_one_issue_that_is_opened_kept_and_closed(github: GitHub, proje
     drift()
     assert github.issues("reconcile-drift") == []
     assert len(github.issues("reconcile-drift", "closed")) == 1
+
+
+def test_a_kill_by_hand_is_adopted_by_the_command_of_its_issue_and_the_issue_closes(
+    github: GitHub, project: Project, api: GitHubApi, tmp_path: Path
+) -> None:
+    """From the hand to git: the issue, the command in it, the pull request that it opens, its merge."""
+    text = f"# Acme's switches\n{ACME}:\n  isWhatsappEnabled: true   # since March\n  aiDailyLimit: 50\n"
+    number, _ = github.open("base", text)
+    only(github.merge(number), "apply").job("apply")
+    project.database.execute('UPDATE tenants SET "isWhatsappEnabled" = false WHERE id = %s', [ACME])
+    assert only(github.schedule(), "drift").job("drift").ok
+    [issue] = github.issues("reconcile-drift")
+    [command] = re.findall(r"^- `reconcile (import .*)`$", issue["body"], re.MULTILINE)
+
+    api.people["ana"] = {"login": "ana", "type": "User", "id": 7}
+    environment = {"GITHUB_API_URL": api.url, "GITHUB_TOKEN": "ana", "PATH": "/usr/bin:/bin", **ANA}
+    checked_out = github.repo.head
+    words = [*shlex.split(command), "--reason", "WhatsApp ban, INC-142", "--directory", str(project.directory)]
+    done = project.run(*words, cwd=tmp_path, environment=environment)
+    assert done.code == 0, str(done)
+    assert github.repo.head == checked_out
+    assert "Pull request: https://" in done.out
+
+    number = max(api.pulls)
+    ran = only(github.opened(number), "plan").job("plan")
+    assert ran.ok, ran.log
+    assert ran.outputs["action"]["changes"] == "0"
+    says = github.repo.git("show", f"{api.pulls[number]['branch']}:state/tenants/acme.yaml")
+    assert says.splitlines() == [
+        "# Acme's switches", f"{ACME}:", "  isWhatsappEnabled:   # since March", "    value: false",
+        "    reason: WhatsApp ban, INC-142", "  aiDailyLimit: 50",
+    ]  # fmt: skip
+    entries = project.entries()
+    assert only(github.merge(number), "apply").job("apply").ok
+    assert project.entries() == entries, "the database had it already"
+    assert only(github.schedule(), "drift").job("drift").ok
+    assert github.issues("reconcile-drift") == []

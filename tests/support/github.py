@@ -146,7 +146,8 @@ class GitHub:
             repo.write("reconciler/__init__.py", "")
         repo.commit("Workflows")
         repo.git("clone", "--quiet", "--bare", str(repo.path), str(self.remote))
-        repo.git("remote", "add", "origin", str(self.remote))
+        repo.git("remote", "add", "origin", f"https://github.com/{REPOSITORY}.git")
+        repo.git("config", f"url.{self.remote}.insteadOf", f"https://github.com/{REPOSITORY}.git")
         repo.git("--git-dir", str(self.remote), "config", "uploadpack.allowAnySHA1InWant", "true")
 
     @property
@@ -169,6 +170,13 @@ class GitHub:
             "repository": repository, "file": file,
         }  # fmt: skip
         return number, self._moved(number, "opened")
+
+    def opened(self, number: int) -> list[Run]:
+        """The runs of a pull request that a program has opened through the API, by a person's token."""
+        pull = self.api.pulls[number]
+        self.repo.git("checkout", "--quiet", pull["branch"])
+        pull |= {"head": self.repo.head, "repository": REPOSITORY}
+        return self._moved(number, "opened")
 
     def update(self, number: int, state: str, *, force: bool = False) -> list[Run]:
         """Push another commit to the pull request's branch, or with `force` another in place of it."""

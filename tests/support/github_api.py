@@ -249,6 +249,7 @@ class GitHubApi:
         number = self.number()
         self.pulls[number] = {
             "number": number, "head": "0" * 40, "base": asked.document["base"], "merged_at": None, "labels": [],
+            "branch": asked.document["head"],
         }  # fmt: skip
         return 201, _shown_pull(example("pull-request"), self.pulls[number])
 

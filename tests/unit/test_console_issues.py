@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 from hypothesis import example, given
 from msgspec.structs import replace
@@ -11,7 +12,7 @@ from reconciler.console.comparison import compare_plans
 from reconciler.console.issues import drift_issue, failure_issue
 from reconciler.console.labels import BLOCKED, KILL, LABELS, RESTORE, labels_of
 from reconciler.errors import Failed, InvalidInput
-from reconciler.model import Action, Direction, Hold, Location
+from reconciler.model import Action, Change, Direction, Hold, Location
 from reconciler.plan import Plan
 from tests.support import console_examples as examples
 from tests.support.console_examples import BY_HAND, GLOBAL, HOSTILE_TEXT, REOPENED, WAIVED
@@ -32,7 +33,7 @@ def test_a_kill_by_hand_is_named_as_such_with_the_line_to_edit_and_the_command()
     assert issue is not None
     assert issue.title == "reconcile: isWhatsappEnabled of Bolt Coffee was killed by hand, and 2 more fields drifted"
     assert "> **Killed by hand.** It stays killed until a commit touches its entry in git." in issue.body
-    assert f"`reconcile import --only tenants/{BY_HAND.key} --stdout`" in issue.body
+    assert f"`reconcile import --adopt --propose --only tenants/{BY_HAND.key}`" in issue.body
     edit = f"[`state/tenants/bolt-coffee.yaml:4`](<{examples.SOURCE}/state/tenants/bolt-coffee.yaml#L4>)): `false`"
     assert f"- WhatsApp for Bolt Coffee ({edit}" in issue.body
     assert issue.body.index("Killed by hand (1)") < issue.body.index("Moved otherwise (2)")
@@ -59,11 +60,26 @@ def test_the_key_is_that_of_the_fields_and_their_values_and_of_nothing_else() ->
     assert len({key(BY_HAND), key(REOPENED), key(BY_HAND, REOPENED), key(replace(BY_HAND, before=None))}) == 4
 
 
-def test_a_key_with_spaces_is_quoted_for_the_shell_and_one_that_no_terminal_shows_has_no_command() -> None:
-    issue = drift_issue(plan([replace(BY_HAND, key="a b'c"), replace(BY_HAND, key="a\nb")]))
+def commands(*changes: Change, **options: Any) -> list[list[str]]:
+    """The commands in the issue, as a shell takes them."""
+    issue = drift_issue(plan(changes), **options)
     assert issue is not None
-    [line] = [line for line in Seen(issue.body).codes if line.startswith("reconcile import")]
-    assert shlex.split(line) == ["reconcile", "import", "--only", "tenants/a b'c", "--stdout"]
+    return [shlex.split(code) for code in Seen(issue.body).codes if code.startswith("reconcile import")]
+
+
+def test_the_command_names_the_rows_quoted_and_which_project_and_database_are_meant() -> None:
+    spaced = replace(BY_HAND, key="a b'c")
+    where = ["--directory", "ops", "--target", "eu"]
+    only = ["--only", f"tenants/{BY_HAND.key}", "--only", "tenants/a b'c"]
+    assert commands(spaced, replace(spaced, field="isAiEnabled"), BY_HAND, options=where) == [
+        ["reconcile", "import", *where, "--adopt", "--propose", *only]
+    ]
+
+
+def test_rows_that_cannot_be_named_or_are_too_many_are_adopted_with_all_others() -> None:
+    everything = [["reconcile", "import", "--adopt", "--propose"]]
+    assert commands(BY_HAND, replace(BY_HAND, key="a\nb")) == everything
+    assert commands(*(replace(BY_HAND, key=str(number)) for number in range(21))) == everything
 
 
 @given(TEXTS)
