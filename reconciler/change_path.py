@@ -19,6 +19,7 @@ policy, `--full`, `reconcile drift`): the server compares every row with the led
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,7 +28,8 @@ from psycopg import Connection
 
 from reconciler.catalog import Catalog
 from reconciler.fields import seconds
-from reconciler.ledger_sync import Sync, read_sync
+from reconciler.ledger_sync import Sync, is_large, read_sync
+from reconciler.listing import Listing
 from reconciler.plan import Notice, Scope
 from reconciler.project import Project, read_the_rest
 
@@ -58,28 +60,59 @@ def look_where_needed(
     """
     if project.listing is None:
         return project, LookedAt()
-    listing, now = project.listing, catalog.now
+    listing = project.listing
     before = read_sync(connection) if catalog.has_ledger else None
     ids = listing.definitions_id()
-    if before is not None and (before.definitions != ids or not listing.repository.has_commit(before.commit)):
-        before = None
-    if before is not None and before.rows >= FEW_ROWS and not before.has_matches:
-        from reconciler.change_reader import Reader  # the small project that is run in an incident has no use for it
+    is_known = before is not None and before.definitions == ids and listing.repository.has_commit(before.commit)
+    if catalog.has_ledger and not (before is not None and before.has_matches) and is_large(connection, FEW_ROWS):
+        from reconciler.row_reader import TooMuch  # the small project that is run in an incident has no use for it
 
-        every = timedelta(seconds=seconds(project.definitions.policy.full_pass_every))
-        is_full = before.is_full_pass_due(every, now) if full is None else full
-        found = Reader(connection, project, listing, before, catalog).read(scope, is_full=is_full)
-        if found is not None:
-            narrowed, keys, managed = found
-            at = now if is_full else before.full_pass_at
-            sync = Sync(listing.commit.id, ids, *managed, at) if scope.is_everything else before
-            notices = () if is_full else (_left_out(managed[0] - sum(map(len, keys.values())), before.full_pass_at),)
-            return narrowed, LookedAt(keys, managed, is_full, sync, notices)
+        with suppress(TooMuch):
+            if before is not None and is_known:
+                return _look_at_changes(connection, project, listing, catalog, before, scope, full)
+            return _look_at_all(connection, project, listing, catalog, scope)
     project = read_the_rest(project)
     rows = [row for of_table in project.desired.values() for row in of_table.values()]
     fields = sum(len(row.values) for row in rows)
-    sync = Sync(listing.commit.id, ids, len(rows), fields, now, has_matches=any(project.matches.values()))
-    return project, LookedAt(sync=sync if scope.is_everything else before)
+    sync = Sync(listing.commit.id, ids, len(rows), fields, catalog.now, has_matches=any(project.matches.values()))
+    return project, LookedAt(sync=sync if scope.is_everything else before if is_known else None)
+
+
+def _look_at_changes(
+    connection: Connection[Any],
+    project: Project,
+    listing: Listing,
+    catalog: Catalog,
+    before: Sync,
+    scope: Scope,
+    full: bool | None,
+) -> tuple[Project, LookedAt]:
+    from reconciler.change_reader import ChangeReader
+
+    every = timedelta(seconds=seconds(project.definitions.policy.full_pass_every))
+    is_full = before.is_full_pass_due(every, catalog.now) if full is None else full
+    found = ChangeReader(connection, project, listing, catalog, before).read(scope, is_full=is_full)
+    sync = before
+    notices: tuple[Notice, ...] = ()
+    if scope.is_everything:
+        at = catalog.now if is_full else before.full_pass_at
+        sync = Sync(listing.commit.id, before.definitions, *found.managed, at)
+    if not is_full:
+        left_out = found.managed[0] - sum(map(len, found.keys.values()))
+        notices = (_left_out(left_out, before.full_pass_at),)
+    return found.project, LookedAt(found.keys, found.managed, is_full, sync, notices)
+
+
+def _look_at_all(
+    connection: Connection[Any], project: Project, listing: Listing, catalog: Catalog, scope: Scope
+) -> tuple[Project, LookedAt]:
+    from reconciler.sweep import Sweep
+
+    found = Sweep(connection, project, listing, catalog).read(scope)
+    sync = None
+    if scope.is_everything:
+        sync = Sync(listing.commit.id, listing.definitions_id(), *found.managed, catalog.now)
+    return found.project, LookedAt(found.keys, found.managed, is_full=True, sync=sync)
 
 
 def _left_out(rows: int, full_pass_at: datetime) -> Notice:

@@ -52,6 +52,14 @@ def read_sync(connection: Connection[Any]) -> Sync | None:
     return msgspec.json.decode(found[0], type=Sync) if found is not None and found[0] is not None else None
 
 
+def is_large(connection: Connection[Any], rows: int) -> bool:
+    """Whether the ledger holds so many rows."""
+    found = connection.execute(
+        "SELECT count(*) >= %(rows)s FROM (SELECT FROM reconciler.managed_row LIMIT %(rows)s) AS few", {"rows": rows}
+    ).fetchone()
+    return bool(found and found[0])
+
+
 def read_pending(connection: Connection[Any]) -> dict[RowKey, list[str]]:
     """The rows that every run must look at, with the files that name them; no file where it is not known."""
     found = connection.execute(
