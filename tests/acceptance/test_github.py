@@ -378,7 +378,7 @@ def test_a_new_repository_does_it_all_with_its_own_files_and_an_empty_cache(
     project: Project, api: GitHubApi, tmp_path: Path
 ) -> None:
     """What `reconcile new` writes, and the step that installs."""
-    github = GitHub(project, api, tmp_path / "github", scaffolded=True, cached=False)
+    github = GitHub(project, api, tmp_path / "github", scaffolded=True, caches={})
     project.succeed()
     number, runs = github.open("ban", KILL)
     ran = only(runs, "plan").execute()

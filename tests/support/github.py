@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
 import sys
 import zipfile
@@ -32,6 +33,8 @@ from tests.support.workflow_runner import (
 )
 
 REPOSITORY = "acme/state"
+PUBLISHED = "tools/reconcile@v1"
+"""The action of this repository, where another repository uses it."""
 ACTION = ("action.yml", "constraints.txt", "pyproject.toml", ".github/workflows")
 TITLE = "`$(touch injected)` ${{ secrets.DATABASE_URL }}"
 """What a stranger may call a pull request."""
@@ -107,7 +110,8 @@ class Run:
             remote=github.remote,
             token_of=token_of,
             keep_artifact=keep,
-            cached=github.cached,
+            caches=github.caches,
+            actions={PUBLISHED: github.published} if github.published is not None else {},
         )  # fmt: skip
         return run_job(name, job, around)
 
@@ -120,7 +124,10 @@ class Run:
 
 @dataclass
 class GitHub:
-    """The repository acme/state, with its workflows, secrets and variables."""
+    """The repository acme/state, with its workflows, secrets and variables.
+
+    `published` is where a runner has put this action, for workflows that use it as a stranger does (PUBLISHED).
+    """
 
     project: Project
     api: GitHubApi
@@ -128,7 +135,8 @@ class GitHub:
     variables: dict[str, str] = field(default_factory=lambda: {"RECONCILE_PLAN": "true", "RECONCILE_APPLY": "true"})
     secrets: dict[str, str] = field(default_factory=dict)
     scaffolded: bool = False
-    cached: bool = True
+    caches: dict[str, Path] | None = None
+    published: Path | None = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
@@ -142,6 +150,9 @@ class GitHub:
                 target = repo.path / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (shutil.copytree if (TOP / name).is_dir() else shutil.copy)(TOP / name, target)
+            if self.published is not None:
+                for file in (repo.path / ".github" / "workflows").glob("*.yml"):
+                    file.write_text(re.sub(r"uses: \./.*", f"uses: {PUBLISHED}", file.read_text()))
             # What the action would install, and hashes: any file will do, as these tests have it installed.
             repo.write("reconciler/__init__.py", "")
         repo.commit("Workflows")

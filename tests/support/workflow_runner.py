@@ -29,7 +29,11 @@ _WORKFLOW = {"name", "on", "permissions", "concurrency", "jobs"}
 
 @dataclass
 class Surroundings:
-    """What a job finds: contexts for expressions, the environment of its steps, and where artifacts go."""
+    """What a job finds: contexts for expressions, the environment of its steps, and where artifacts go.
+
+    `actions` says where this runner has put the actions of other repositories, by what stands behind `uses:`. `caches`
+    are the folders that earlier jobs have kept, by key; None: what was installed is the environment of these tests.
+    """
 
     github: dict[str, Any]
     variables: Mapping[str, str]
@@ -39,12 +43,15 @@ class Surroundings:
     remote: Path
     token_of: Callable[[Mapping[str, str]], str]
     keep_artifact: Callable[[str, bytes], None]
-    cached: bool
+    caches: dict[str, Path] | None
+    actions: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass
 class Ran:
-    """A job that is over. `outputs` are those of its steps, by id, of composite actions too."""
+    """A job that is over. `outputs` are those of its steps, by id, of composite actions too; `scripts` are the names of
+    the `run:` steps that were executed.
+    """
 
     name: str
     log: str = ""
@@ -52,6 +59,7 @@ class Ran:
     skipped: bool = False
     summary: str = ""
     outputs: dict[str, dict[str, str]] = field(default_factory=dict)
+    scripts: list[str] = field(default_factory=list)
 
     @property
     def commands(self) -> list[str]:
@@ -93,6 +101,7 @@ def run_job(name: str, job: Mapping[str, Any], around: Surroundings) -> Ran:
         return Ran(name, skipped=True)
     for step in job["steps"]:
         runner.step(step, {}, around.github["workspace"], {})
+    runner.keep_caches()
     ran = runner.ran
     summary = Path(around.environment["GITHUB_STEP_SUMMARY"])
     ran.summary = summary.read_text(encoding="utf-8") if summary.exists() else ""
@@ -103,6 +112,7 @@ class _Runner:
     def __init__(self, name: str, job: Mapping[str, Any], around: Surroundings) -> None:
         self.ran = Ran(name)
         self.around = around
+        self._to_keep: dict[str, Path] = {}
         permissions = job.get("permissions")
         if not isinstance(permissions, dict):
             raise Unsupported("a job without its own permissions")
@@ -144,7 +154,7 @@ class _Runner:
             return
         given = {name: self.text(text, inputs) for name, text in (step.get("with") or {}).items()}
         uses = step["uses"]
-        if uses.startswith("./"):
+        if uses.startswith("./") or uses in self.around.actions:
             self._composite(uses, given, environment)
             return
         name, _, reference = uses.partition("@")
@@ -160,7 +170,7 @@ class _Runner:
         played(given, outputs)
 
     def _composite(self, uses: str, given: Mapping[str, str], environment: Mapping[str, str]) -> None:
-        folder = (Path(self.around.github["workspace"]) / uses).resolve()
+        folder = self.around.actions.get(uses) or (Path(self.around.github["workspace"]) / uses).resolve()
         document = read(folder / "action.yml")
         declared = document["inputs"]
         unknown = set(given) - set(declared)
@@ -199,6 +209,7 @@ class _Runner:
             timeout=120, check=False,
         )  # fmt: skip
         self.ran.log += done.stdout
+        self.ran.scripts.append(step.get("name", ""))
         self.ran.ok = self.ran.ok and done.returncode == 0
         outputs |= read_outputs(written.read_text(encoding="utf-8"))
 
@@ -222,12 +233,24 @@ class _Runner:
         outputs |= {"python-path": sys.executable, "python-version": given["python-version"]}
 
     def _cache(self, given: Mapping[str, str], outputs: dict[str, str]) -> None:
-        """What was installed by an earlier job: the environment of these tests."""
+        """What an earlier job has kept under this very key."""
         _only(given, {"path", "key"}, "cache")
-        assert re.fullmatch(r"reconcile-Linux-X64-[0-9a-f]{64}", given["key"]), given["key"]
-        if self.around.cached:
-            Path(given["path"]).symlink_to(sys.prefix)
+        key, path = given["key"], Path(given["path"])
+        assert re.fullmatch(r"reconcile-Linux-X64-[0-9a-f]{64}", key), key
+        caches = self.around.caches
+        if caches is None:
+            path.symlink_to(sys.prefix)
             outputs["cache-hit"] = "true"
+        elif key in caches:
+            path.symlink_to(caches[key])  # each job has a folder of its own here, and programs know where they are
+            outputs["cache-hit"] = "true"
+        else:
+            self._to_keep[key] = path
+
+    def keep_caches(self) -> None:
+        """What the cache does once a job has succeeded."""
+        if self.ran.ok and self.around.caches is not None:
+            self.around.caches |= self._to_keep
 
     def _upload_artifact(self, given: Mapping[str, str], _: dict[str, str]) -> None:
         _only(given, {"name", "path", "overwrite"}, "upload-artifact")
@@ -274,6 +297,8 @@ def base_environment(folder: Path) -> dict[str, str]:
     from tests.support.cli import clean_environment
 
     kept = clean_environment()
+    # What an action installs must not be hidden by this checkout.
+    kept.pop("PYTHONPATH", None)
     return kept | {
         "CI": "true", "GITHUB_ACTIONS": "true", "RUNNER_OS": "Linux", "RUNNER_ARCH": "X64",
         "RUNNER_TEMP": str(folder / "temp"), "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
