@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -48,8 +49,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The project and, of several databases, the one that this is about: what comments and plans are told by."""
-        return self.project if self.target is None else f"{self.project}@{self.target}"
+        """The project and, of several databases, the one that this is about: what comments and plans are told by.
+
+        In letters that a hidden marker keeps as they are.
+        """
+        below = _kept(self.project)
+        return below if self.target is None else f"{below}:{_kept(self.target)}"
 
     def marker(self, kind: str, **facts: str) -> Marker:
         """The marker of a comment or an issue of this project."""
@@ -60,7 +65,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """Where the project's files can be read on the web."""
         if self.where.files_url is None or self.project == ".":
             return self.where.files_url
-        return f"{self.where.files_url}/{self.project}"
+        return f"{self.where.files_url}/{quote(self.project)}"
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,4 +107,9 @@ def project_name(directory: Path) -> str | None:
             below = repository.below
     except ReconcileError:
         return None
-    return re.sub(r"[^A-Za-z0-9./_]", "_", below) or "."
+    return below or "."
+
+
+def _kept(text: str) -> str:
+    """The text with all but letters, digits, `.`, `/` and `_` written as `=2d=`: no two texts become one."""
+    return re.sub(r"[^A-Za-z0-9./_]", lambda found: f"={ord(found[0]):x}=", text)

@@ -83,9 +83,10 @@ def plan(job: Job) -> Result:
     titles = titles_of(project)
     saved = job.plan_out is not None
     artifact = artifact_name(job.name, head) if saved and head is not None else None
+    labels = sorted(labels_of(made))
     body = plan_comment(
         made,
-        marker=job.marker("plan", **_facts(head, made.fingerprint)).text,
+        marker=job.marker("plan", **_facts(head, made.fingerprint, labels)).text,
         source_url=job.files_url,
         artifact=artifact or (str(job.plan_out) if saved else None),
         titles=titles,
@@ -99,7 +100,7 @@ def plan(job: Job) -> Result:
         plan_file=job.plan_out,
         artifact=artifact,
     )
-    _speak_of_plan(job, result, sorted(labels_of(made)))
+    _speak_of_plan(job, result, labels)
     return result
 
 
@@ -148,8 +149,8 @@ def _annotation(error: ReconcileError) -> Annotation:
     return Annotation("error", "reconcile", "".join(one for one in first if one.isprintable()))
 
 
-def _facts(head: str | None, fingerprint: str | None) -> dict[str, str]:
-    facts = {"head": head, "fingerprint": fingerprint}
+def _facts(head: str | None, fingerprint: str | None, labels: Sequence[str] = ()) -> dict[str, str]:
+    facts = {"head": head, "fingerprint": fingerprint, "labels": ":".join(labels)}
     return {name: fact for name, fact in facts.items() if fact}
 
 
@@ -173,7 +174,18 @@ def _speak_of_plan(job: Job, result: Result, labels: Sequence[str] | None) -> No
         return
     job.talk.comment(number, job.marker("plan"), result.markdown)
     if labels is not None:
-        job.talk.labels(number, labels, LABELS)
+        job.talk.labels(number, sorted({*labels, *_labels_of_others(job, number)}), LABELS)
+
+
+def _labels_of_others(job: Job, number: int) -> set[str]:
+    """What the plans of other projects and databases say of the same head: a pull request's labels are those of all.
+
+    Each job writes its comment before it asks, so that the one which comes last sees all.
+    """
+    own, head = job.marker("plan"), job.where.head
+    others = [one for one in job.talk.markers(number, own.kind) if not one.is_same(own)]
+    said = [one.facts.get("labels", "") for one in others if one.facts.get("head") == head]
+    return {label for labels in said for label in labels.split(":")} & LABELS.keys()
 
 
 def _checked(job: Job) -> tuple[Project, int]:

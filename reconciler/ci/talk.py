@@ -85,6 +85,16 @@ class Talk:
 
         return self._ask(f"the comment on #{number}", read, otherwise={})
 
+    def markers(self, number: int, kind: str) -> list[Marker]:
+        """The markers of all comments of ours of this kind, of other projects and databases too."""
+
+        def read(host: Host) -> list[Marker]:
+            found = [_marker_of(note.body) for note in host.notes(number) if note.mine]
+            return [marker for marker in found if marker is not None and marker.kind == kind]
+
+        nothing: list[Marker] = []
+        return self._ask(f"the comments on #{number}", read, otherwise=nothing)
+
     def is_newest(self) -> bool:
         """Whether the job's commit still is at the head of its pull request: an old job says nothing there."""
         number, head = self.where.number, self.where.head

@@ -26,9 +26,18 @@ def width_of_terminal() -> int:
     return shutil.get_terminal_size((100, 40)).columns
 
 
+def for_log(text: str) -> str:
+    """A text for people, in which a runner of GitHub that reads it finds no command; elsewhere as it is."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return text
+    from reconciler.console.annotations import log_text
+
+    return log_text(text)
+
+
 def say(text: str) -> None:
     """A line for people, to stderr."""
-    sys.stderr.write(text.rstrip("\n") + "\n")
+    sys.stderr.write(for_log(text.rstrip("\n")) + "\n")
     sys.stderr.flush()
 
 

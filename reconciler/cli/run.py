@@ -26,7 +26,7 @@ from reconciler.cli.options import (
     scope_of,
     scope_options,
 )
-from reconciler.cli.output import colour_on, let_go_of_stdout, progress_bar, put, say, width_of_terminal
+from reconciler.cli.output import colour_on, for_log, let_go_of_stdout, progress_bar, put, say, width_of_terminal
 from reconciler.errors import Failed, InvalidInput, Problem, UsageProblem
 from reconciler.plan import Plan
 from reconciler.report import Format
@@ -211,7 +211,7 @@ def _apply(options: dict[str, Any]) -> int:
         width=width_of_terminal(),
     )
     try:
-        put(text)
+        put(for_log(text) if options["output"] == "text" else text)
     except OSError as error:  # a full disk, a reader that is gone: what is done is done, and must not look undone
         let_go_of_stdout()
         say(f"Run {outcome.run_id} was applied, but its report could not be written: {error.strerror}")
@@ -252,6 +252,7 @@ def show_plan(plan: Plan, output: Format, stream: Any = None, now: datetime | No
     text = render_plan(
         output, plan, now=now or datetime.now(UTC), colour=colour_on(stream), width=width_of_terminal()
     )
+    text = for_log(text) if output == "text" else text
     stream.write(text if text.endswith("\n") else text + "\n")
     stream.flush()
 

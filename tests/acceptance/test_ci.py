@@ -67,18 +67,18 @@ def test_a_project_below_the_top_of_its_repository_is_annotated_by_the_repositor
     project: Project, tmp_path: Path
 ) -> None:
     repo = project.repo
-    (repo.path / "ops").mkdir()
+    (repo.path / "my ops-1").mkdir()
     for name in ("schemas", "state"):
         if (repo.path / name).exists():
-            (repo.path / name).rename(repo.path / "ops" / name)
-    repo.write("ops/state/tenants.yaml", f"{ACME}:\n  isWhatsapEnabled: false\n")
+            (repo.path / name).rename(repo.path / "my ops-1" / name)
+    repo.write("my ops-1/state/tenants.yaml", f"{ACME}:\n  isWhatsapEnabled: false\n")
     head = repo.commit()
     environment = on_github(tmp_path, "pull_request", of_request(head))
-    done = project.run("ci", "plan", "--directory", "ops", cwd=repo.path, environment=environment)
+    done = project.run("ci", "plan", "--directory", "my ops-1", cwd=repo.path, environment=environment)
     assert done.code == 3, str(done)
-    assert "::error file=ops/state/tenants.yaml,line=2" in done.out
+    assert "::error file=my ops-1/state/tenants.yaml,line=2" in done.out
     assert "/blob/" in (tmp_path / "summary.md").read_text()
-    assert f"/blob/{head}/ops/state/tenants.yaml" in (tmp_path / "summary.md").read_text()
+    assert f"/blob/{head}/my%20ops-1/state/tenants.yaml" in (tmp_path / "summary.md").read_text()
 
 
 def test_schemas_for_editors_that_are_out_of_date_are_invalid_and_no_reason_for_no_plan(project: Project) -> None:
@@ -89,6 +89,23 @@ def test_schemas_for_editors_that_are_out_of_date_are_invalid_and_no_reason_for_
     done = project.run("ci", "validate")
     assert (done.code, "run `reconcile schema`" in done.out) == (3, True), str(done)
     assert project.run("ci", "plan").code == 0
+
+
+def test_no_text_from_yaml_is_a_command_in_the_log_of_a_plain_run_either(project: Project) -> None:
+    """Whoever runs `reconcile` itself in a step has the same log."""
+    reason = " ".join(["::stop-commands::x ##[error]y"] * 8)
+    project.commit_state(f"{ACME}:\n  isWhatsappEnabled: {{value: false, reason: '{reason}'}}\n")
+    in_job = {"GITHUB_ACTIONS": "true", "CI": "true"}
+    plain = project.succeed("--dry-run")
+    done = project.succeed("--dry-run", environment=in_job)
+    applied = project.succeed(environment=in_job)
+    project.state(f"{ACME}:\n  '::error::x ##[error]y': 1\n")
+    wrong = project.run("--dry-run", environment=in_job)
+    assert (plain.out.count("##["), "##[" in wrong.err) == (8, False)
+    for text in (done.out, done.err, applied.out, applied.err, wrong.err):
+        assert not [line for line in text.splitlines() if line.lstrip().startswith("::") or "##[" in line]
+    assert "stop-commands" in done.out
+    assert "unknown field" in wrong.err or "no managed field" in wrong.err, wrong.err
 
 
 def test_what_is_about_an_apply_is_refused_elsewhere(project: Project) -> None:

@@ -60,7 +60,8 @@ def test_a_kill_goes_from_a_pull_request_to_its_row_and_back_to_the_pull_request
     }  # fmt: skip
     [comment] = github.comments(number)
     head = api.pulls[number]["head"]
-    assert comment.startswith(f"<!-- reconcile:plan . head={head} fingerprint={outputs['fingerprint']} -->")
+    facts = f"head={head} fingerprint={outputs['fingerprint']} labels=kill"
+    assert comment.startswith(f"<!-- reconcile:plan . {facts} -->")
     assert "kills" in comment
     assert "Acme Bakery" in comment
     assert comment.partition("\n")[2].strip() in ran["plan"].summary

@@ -28,6 +28,7 @@ from tests.support.workflow_runner import (
     base_environment,
     concurrency_of,
     is_begun_by,
+    jobs_of,
     read,
     run_job,
 )
@@ -65,16 +66,18 @@ class Run:
     def execute(self) -> dict[str, Ran]:
         """Run all jobs; by name."""
         self.attempts += 1
-        return {name: self._job(name, job) for name, job in self.document["jobs"].items()}
+        return {name: self._job(name) for name in jobs_of(self.document)}
 
     def job(self, name: str) -> Ran:
         """Run this job alone, as a colleague does with "Re-run job"."""
         self.attempts += 1
-        return self._job(name, self.document["jobs"][name])
+        return self._job(name)
 
-    def _job(self, name: str, job: Mapping[str, Any]) -> Ran:
+    def _job(self, name: str) -> Ran:
+        in_file, matrix = jobs_of(self.document)[name]
+        job = self.document["jobs"][in_file]
         github = self.github
-        folder = github.folder / f"run{self.id}-{self.attempts}-{name}"
+        folder = github.folder / f"run{self.id}-{self.attempts}-{re.sub(r'[^a-z]+', '-', name)}"
         workspace = folder / "workspace"
         for each in (workspace, folder / "temp"):
             each.mkdir(parents=True)
@@ -111,6 +114,7 @@ class Run:
             token_of=token_of,
             keep_artifact=keep,
             caches=github.caches,
+            matrix=matrix,
             actions={PUBLISHED: github.published} if github.published is not None else {},
         )  # fmt: skip
         return run_job(name, job, around)

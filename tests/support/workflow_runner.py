@@ -22,7 +22,7 @@ import yaml
 
 from tests.support.expressions import Unsupported, evaluate, filled, truthy
 
-_JOB = {"if", "runs-on", "timeout-minutes", "environment", "permissions", "steps"}
+_JOB = {"strategy", "if", "runs-on", "timeout-minutes", "environment", "permissions", "steps"}
 _STEP = {"id", "name", "if", "uses", "with", "env", "run", "shell"}
 _WORKFLOW = {"name", "on", "permissions", "concurrency", "jobs"}
 
@@ -44,6 +44,7 @@ class Surroundings:
     token_of: Callable[[Mapping[str, str]], str]
     keep_artifact: Callable[[str, bytes], None]
     caches: dict[str, Path] | None
+    matrix: Mapping[str, str] = field(default_factory=dict)
     actions: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -93,6 +94,22 @@ def concurrency_of(workflow: Mapping[str, Any], github: Mapping[str, Any]) -> tu
     return group, wanted["cancel-in-progress"] == "true"
 
 
+def jobs_of(workflow: Mapping[str, Any]) -> dict[str, tuple[str, Mapping[str, str]]]:
+    """The jobs that a run has, by the name that GitHub shows: `plan`, or of a matrix `plan (eu)`; the name of each in
+    the file, and its `matrix`.
+    """
+    jobs: dict[str, tuple[str, Mapping[str, str]]] = {}
+    for name, job in workflow["jobs"].items():
+        strategy = job.get("strategy")
+        if strategy is None:
+            jobs[name] = (name, {})
+            continue
+        _only(strategy, {"fail-fast", "matrix"}, "a strategy")
+        [(variable, values)] = strategy["matrix"].items()
+        jobs |= {f"{name} ({value})": (name, {variable: value}) for value in values}
+    return jobs
+
+
 def run_job(name: str, job: Mapping[str, Any], around: Surroundings) -> Ran:
     """All steps of a job, in a workspace of its own."""
     _only(job, _JOB, "a job")
@@ -130,7 +147,7 @@ class _Runner:
         around = self.around
         return {
             "github": around.github, "inputs": inputs, "vars": around.variables, "secrets": around.secrets,
-            "steps": steps,
+            "steps": steps, "matrix": around.matrix,
         }  # fmt: skip
 
     def _functions(self) -> dict[str, Callable[..., Any]]:
