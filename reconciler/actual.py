@@ -14,20 +14,25 @@ from typing import Any
 import msgspec
 from psycopg import Connection, sql
 
-from reconciler.canonical import digest, from_text, text_array, to_text, uuid_array
+from reconciler.canonical import digest, from_text, row_digest, text_array, to_text, uuid_array
 from reconciler.catalog import Column, Relation, document_of
+from reconciler.drifted import row_hash
 from reconciler.model import Json, Location, Row, Value
 from reconciler.schema import Table
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """One row that is not in sync. `actual` is None where the row does not exist, `base` where nothing was applied."""
+    """One row that is not in sync. `actual` is None where the row does not exist, `base` where nothing was applied.
+
+    `row_hash` is the server's hash of it (`drifted`), for a row that was locked.
+    """
 
     key: str
     actual: Row | None
     base: Row | None
     label: str | None
     tenant: str | None = None
+    row_hash: int | None = None
 
 
 class Mismatch(msgspec.Struct, frozen=True):
@@ -92,7 +97,8 @@ def compare(
         {
             "keys": text_array(list(desired)),
             "digests": uuid_array(
-                digest({name: value.data for name, value in row.values.items()}) for row in desired.values()
+                row_digest(key, digest({name: value.data for name, value in row.values.items()}))
+                for key, row in desired.items()
             ),
             "table": table.name,
             "only": text_array(only_keys or []),
@@ -109,34 +115,6 @@ def compare(
     ]
 
 
-def drifted_keys(connection: Connection[Any], table: Table, relation: Relation) -> list[str]:
-    """The keys of rows that do not have what was applied last, or are gone; one statement, and only they travel."""
-    applied = sql.SQL("l.applied")
-    differs = [
-        sql.SQL("OR ({base} IS DISTINCT FROM {actual} AND l.applied ? {name})").format(
-            # An enum's labels may have gone since: as text, none is a conversion that fails.
-            base=sql.SQL("(l.applied ->> {})").format(sql.Literal(name))
-            if column.is_enum
-            else column.from_document(applied, name, comparable=True),
-            actual=sql.SQL("{}::text").format(column.comparable("t")) if column.is_enum else column.comparable("t"),
-            name=sql.Literal(name),
-        )
-        for name, column in _managed_columns(table, relation).items()
-    ]
-    statement = sql.SQL(
-        """
-        SELECT l.key FROM reconciler.managed_row AS l LEFT JOIN {table} AS t ON t.{key} = l.key::{key_type}
-         WHERE l.table_name = %s AND (t.{key} IS NULL {differs})
-        """
-    ).format(
-        table=relation.identifier,
-        key=sql.Identifier(table.definition.key),
-        key_type=sql.SQL(_key_type(table, relation)),
-        differs=sql.SQL(" ").join(differs),
-    )
-    return [key for (key,) in connection.execute(statement, (table.name,))]
-
-
 def lock_rows(
     connection: Connection[Any], table: Table, relation: Relation, seen: Sequence[Seen]
 ) -> list[Seen]:
@@ -149,7 +127,7 @@ def lock_rows(
     tenant = table.definition.audit.tenant
     statement = sql.SQL(
         """
-        SELECT k.key, {document}, {label}, {tenant}
+        SELECT k.key, {document}, {label}, {tenant}, {row_hash}
           FROM unnest(%(keys)s::text[]) AS k (key)
           JOIN {table} AS t ON t.{key} = k.key::{key_type}
          ORDER BY t.{key}
@@ -161,19 +139,17 @@ def lock_rows(
         document=_document(fields),
         label=_label(table, relation),
         tenant=sql.SQL("t.{}::text").format(sql.Identifier(tenant)) if tenant else sql.SQL("NULL"),
+        row_hash=row_hash(connection, table, relation, "t"),
         table=relation.identifier,
     )
     found = {
-        key: (document, label, tenant_id)
-        for key, document, label, tenant_id in connection.execute(
-            statement, {"keys": text_array([row.key for row in seen])}
-        )
+        key: rest for key, *rest in connection.execute(statement, {"keys": text_array([row.key for row in seen])})
     }
     again = []
     for row in seen:
-        document, label, tenant_id = found.get(row.key, (None, None, None))
+        document, label, tenant_id, hashed = found.get(row.key, (None, None, None, None))
         actual = _row(table, row.key, document) if document is not None else None
-        again.append(Seen(row.key, actual, row.base, label, tenant_id))
+        again.append(Seen(row.key, actual, row.base, label, tenant_id, hashed))
     return again
 
 

@@ -13,6 +13,7 @@ from psycopg import Connection, sql
 
 from reconciler.canonical import text_array, to_text
 from reconciler.catalog import Relation
+from reconciler.drifted import row_hash
 from reconciler.errors import Failed
 from reconciler.model import Action, Change, Json, Missing, Row, RowKey
 from reconciler.policy import NOW
@@ -31,8 +32,10 @@ def take_lock(connection: Connection[Any]) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
 
 
-def update_rows(connection: Connection[Any], table: Table, relation: Relation, changes: Sequence[Change]) -> None:
-    """Write the changed columns, and only those, of rows that exist.
+def update_rows(
+    connection: Connection[Any], table: Table, relation: Relation, changes: Sequence[Change]
+) -> dict[RowKey, int | None]:
+    """Write the changed columns, and only those, of rows that exist. Returns the server's hash of each (`drifted`).
 
     Compare-and-set on the values that the plan saw. Raises Failed where one has moved: the row was locked, so only a
     trigger or a rule of the database can be behind it.
@@ -43,23 +46,28 @@ def update_rows(connection: Connection[Any], table: Table, relation: Relation, c
     by_fields: dict[tuple[str, ...], list[str]] = {}
     for key, of_row in rows.items():
         by_fields.setdefault(tuple(change.field for change in of_row), []).append(key)
+    hashes: dict[RowKey, int | None] = {}
     for fields, keys in by_fields.items():
         written = connection.execute(
-            _update_statement(table, relation, fields),
+            _update_statement(connection, table, relation, fields),
             {
                 "keys": text_array(keys),
                 "before": text_array([to_text({c.field: _json(c.before) for c in rows[key]}) for key in keys]),
                 "after": text_array([to_text({c.field: _json(c.after) for c in rows[key]}) for key in keys]),
             },
-        ).rowcount
-        if written != len(keys):
+        ).fetchall()
+        hashes |= {(table.name, key): hashed for key, hashed in written}
+        if len(written) != len(keys):
             raise Failed(
-                f"{len(keys) - written} of {len(keys)} rows of {relation} did not take the change although they were "
-                "locked: look for a trigger, a rule or row-level security on the table. Nothing was applied."
+                f"{len(keys) - len(written)} of {len(keys)} rows of {relation} did not take the change although they "
+                "were locked: look for a trigger, a rule or row-level security on the table. Nothing was applied."
             )
+    return hashes
 
 
-def _update_statement(table: Table, relation: Relation, fields: Sequence[str]) -> sql.Composed:
+def _update_statement(
+    connection: Connection[Any], table: Table, relation: Relation, fields: Sequence[str]
+) -> sql.Composed:
     columns = relation.columns
     after, before = sql.SQL("d.after"), sql.SQL("d.before")
     settings = [
@@ -79,6 +87,7 @@ def _update_statement(table: Table, relation: Relation, fields: Sequence[str]) -
         UPDATE {table} AS t SET {settings}
           FROM unnest(%(keys)s::text[], %(before)s::jsonb[], %(after)s::jsonb[]) AS d (key, before, after)
          WHERE t.{key} = d.key::{key_type} AND {unmoved}
+        RETURNING d.key, {row_hash}
         """
     ).format(
         table=relation.identifier,
@@ -86,6 +95,7 @@ def _update_statement(table: Table, relation: Relation, fields: Sequence[str]) -
         key=sql.Identifier(table.definition.key),
         key_type=sql.SQL(columns[table.definition.key].declared),
         unmoved=sql.SQL(" AND ").join(unmoved),
+        row_hash=row_hash(connection, table, relation, "t"),
     )
 
 

@@ -40,6 +40,8 @@ def equal(one: Json, other: Json) -> bool:
     return to_text(one) == to_text(other) if kind is list or kind is dict else one == other
 
 
+DIGEST_BYTES = 16
+
 _ENCODER = msgspec.json.Encoder(order="sorted", decimal_format="number")
 _DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=number)
 
@@ -49,9 +51,14 @@ def to_text(value: Json) -> str:
     return _ENCODER.encode(value).decode()
 
 
-def digest(value: Json) -> str:
-    """128 bits of a hash of the canonical JSON, in hexadecimal: equal values have equal digests, and no others do."""
-    return blake2b(_ENCODER.encode(value), digest_size=16).hexdigest()
+def digest(value: Json) -> bytes:
+    """128 bits of a hash of the canonical JSON: equal values have equal digests, and no others do."""
+    return blake2b(_ENCODER.encode(value), digest_size=DIGEST_BYTES).digest()
+
+
+def row_digest(key: str, fields: bytes) -> bytes:
+    """The same of a row: its key, and the digest of its fields."""
+    return blake2b(key.encode(), digest_size=DIGEST_BYTES, key=fields).digest()
 
 
 def from_text(text: str) -> Any:
@@ -78,11 +85,11 @@ def nullable_text_array(texts: Iterable[str | None]) -> str:
     return "{" + ",".join(quoted) + "}"
 
 
-def uuid_array(digests: Iterable[str]) -> str:
-    """A PostgreSQL array literal of UUIDs in hexadecimal."""
-    return "{" + ",".join(digests) + "}"
+def uuid_array(digests: Iterable[bytes]) -> str:
+    """A PostgreSQL array literal of digests, as UUIDs."""
+    return "{" + ",".join([digest.hex() for digest in digests]) + "}"
 
 
-def int_array(numbers: Iterable[int]) -> str:
-    """A PostgreSQL array literal of integers."""
-    return "{" + ",".join(map(str, numbers)) + "}"
+def int_array(numbers: Iterable[int | None]) -> str:
+    """A PostgreSQL array literal of integers, with NULL for None."""
+    return "{" + ",".join(["NULL" if number is None else str(number) for number in numbers]) + "}"

@@ -71,6 +71,7 @@ class Decision(msgspec.Struct, frozen=True):
     desired: Mapping[str, Mapping[str, Row]]
     base: Mapping[RowKey, Row | None]
     tenants: Mapping[RowKey, str | None]
+    hashes: Mapping[RowKey, int | None]
     marks: Mapping[FieldKey, Mark]
     now: datetime
     looked_at: LookedAt
@@ -173,6 +174,7 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
         desired,
         {(name, row.key): row.base for name, rows in seen.items() for row in rows},
         {(name, row.key): row.tenant for name, rows in seen.items() for row in rows},
+        {(name, row.key): row.row_hash for name, rows in seen.items() for row in rows},
         marks,
         now,
         looked_at,

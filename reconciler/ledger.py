@@ -16,7 +16,16 @@ from typing import Any
 import msgspec
 from psycopg import Connection
 
-from reconciler.canonical import digest, from_text, int_array, nullable_text_array, text_array, to_text, uuid_array
+from reconciler.canonical import (
+    digest,
+    from_text,
+    int_array,
+    nullable_text_array,
+    row_digest,
+    text_array,
+    to_text,
+    uuid_array,
+)
 from reconciler.guards import Frozen
 from reconciler.model import (
     MISSING,
@@ -320,25 +329,36 @@ def record_changes(connection: Connection[Any], run_id: str, changes: Sequence[C
     )
 
 
-def record_applied(connection: Connection[Any], run_id: str, applied: dict[RowKey, dict[str, Json]]) -> None:
-    """Store what is applied now for these rows, whole; a row with no field left is closed."""
+def record_applied(
+    connection: Connection[Any],
+    run_id: str,
+    applied: Mapping[RowKey, dict[str, Json]],
+    hashes: Mapping[RowKey, int | None] = {},
+) -> None:
+    """Store what is applied now for these rows, whole; a row with no field left is closed.
+
+    `hashes` are the server's of rows that have now what is applied (`drifted`).
+    """
     kept = [(key, fields) for key, fields in applied.items() if fields]
     closed = [key for key, fields in applied.items() if not fields]
     if kept:
         connection.execute(
             """
-            INSERT INTO reconciler.managed_row (table_name, key, applied, digest, run_id)
-            SELECT r.table_name, r.key, r.applied, r.digest, %s::uuid
-              FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::uuid[]) AS r (table_name, key, applied, digest)
+            INSERT INTO reconciler.managed_row (table_name, key, applied, digest, row_hash, run_id)
+            SELECT r.table_name, r.key, r.applied, r.digest, r.row_hash, %s::uuid
+              FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::uuid[], %s::bigint[])
+                   AS r (table_name, key, applied, digest, row_hash)
                 ON CONFLICT (table_name, key) DO UPDATE
-               SET applied = excluded.applied, digest = excluded.digest, run_id = excluded.run_id
+               SET applied = excluded.applied, digest = excluded.digest, row_hash = excluded.row_hash,
+                   run_id = excluded.run_id
             """,
             (
                 run_id,
                 text_array([table for (table, _), _ in kept]),
                 text_array([key for (_, key), _ in kept]),
                 text_array([to_text(fields) for _, fields in kept]),
-                uuid_array(digest(fields) for _, fields in kept),
+                uuid_array(row_digest(key, digest(fields)) for (_, key), fields in kept),
+                int_array(hashes.get(row) for row, _ in kept),
             ),
         )
     if closed:

@@ -62,8 +62,17 @@ CREATE TABLE reconciler.managed_row (
     table_name text NOT NULL,
     key        text NOT NULL,
     applied    jsonb NOT NULL,
-    -- Of `applied`, as the program writes it: what git asks for is compared with this, and travels as this.
+    -- Of the key and `applied`, as the program writes them: what git asks for is compared with this, and travels as
+    -- this.
     digest     uuid NOT NULL,
+    -- Its first half: many digests are compared by the exclusive or of these.
+    summand    bigint NOT NULL GENERATED ALWAYS AS (
+        ('x' || substr(digest::text, 1, 8) || substr(digest::text, 10, 4) || substr(digest::text, 15, 4))
+        ::bit(64)::bigint
+    ) STORED,
+    -- Of the managed columns when they had the values of `applied`, as the server makes it of the row. NULL where
+    -- nobody has looked.
+    row_hash   bigint,
     run_id     uuid NOT NULL,
     PRIMARY KEY (table_name, key)
 );

@@ -15,10 +15,10 @@ import msgspec
 import psycopg
 from psycopg import Connection
 
-from reconciler.actual import drifted_keys
 from reconciler.catalog import Catalog
 from reconciler.desired import read_desired, table_of
 from reconciler.documents import PlainDocument, read_rows
+from reconciler.drifted import drifted_keys
 from reconciler.errors import Problem
 from reconciler.fit import refuse_what_does_not_fit, relation_of
 from reconciler.listing import STATE, Listing

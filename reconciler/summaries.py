@@ -6,11 +6,12 @@ and a thousand of them are read from the cache (`parse_cache`) in less time than
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
-from reconciler.canonical import digest
+from reconciler.canonical import DIGEST_BYTES, digest, row_digest
 from reconciler.desired import read_desired, table_of
 from reconciler.documents import PlainDocument
 from reconciler.errors import Problem
@@ -24,37 +25,65 @@ from reconciler.row_reader import TooMuch, read_whole, rows_named
 from reconciler.schema import Definitions
 from reconciler.sources import SourceFile
 
-__all__ = ["Summary", "summaries"]
+__all__ = ["BUCKETS", "Summary", "summaries"]
+
+BUCKETS = 1_024
+"""A power of two. The last bits of the first half of a row's digest are its bucket."""
 
 _MOST_BODIES = 20_000
-_DIGEST_BYTES = 16
+_HALVES = struct.Struct(">q8x")
+"""The first half of a digest, as a number with a sign, as the ledger has it (`managed_row.summand`)."""
 
 
 class Summary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The rows of one file, as far as this file names them.
 
-    `digests` are those of `canonical.digest`, one row's after another's. `standing` are the places of rows that every
-    run looks at: some of their values are limited in time, or they have an `$expect`. `fields`: how many values in all.
+    `joined` holds the keys, with NUL between them, and `digests` those of `canonical.row_digest`, one row's after
+    another's. `sums` holds, for each bucket, the exclusive or of the first halves of its digests, eight bytes each.
+    `standing` are the places of rows that every run looks at: some of their values are limited in time, or they have an
+    `$expect`. `fields`: how many values in all.
     """
 
-    keys: list[str]
+    joined: str
     digests: bytes
+    sums: bytes
     standing: list[int]
     fields: int
 
-    def hex_digests(self) -> list[str]:
-        """The digests, each in hexadecimal."""
-        digits, width = self.digests.hex(), 2 * _DIGEST_BYTES
-        return [digits[at : at + width] for at in range(0, len(digits), width)]
+    @property
+    def keys(self) -> list[str]:
+        """The key of each row."""
+        return self.joined.split("\0") if self.joined else []
+
+    def in_buckets(self, buckets: Collection[int]) -> Iterator[tuple[str, bytes]]:
+        """Key and digest of the rows of these buckets."""
+        at = 0
+        for key, half in zip(self.keys, _halves(self.digests), strict=True):
+            if half & (BUCKETS - 1) in buckets:
+                yield key, self.digests[at : at + DIGEST_BYTES]
+            at += DIGEST_BYTES
 
 
-def summaries(
-    listing: Listing, paths: Collection[str], definitions: Definitions, cache: ParseCache
-) -> Iterator[tuple[str, Summary]]:
-    """Path and Summary of these files of state, those from the cache first.
+def _summary_of(rows: Sequence[tuple[str, bytes]], standing: list[int], fields: int) -> Summary:
+    """The Summary of rows, each with the digest of its fields."""
+    digests = b"".join([row_digest(key, of_fields) for key, of_fields in rows])
+    sums = [0] * BUCKETS
+    for half in _halves(digests):
+        sums[half & (BUCKETS - 1)] ^= half
+    joined = "\0".join([key for key, _ in rows])
+    return Summary(joined, digests, struct.pack(f">{BUCKETS}q", *sums), standing, fields)
+
+
+def _halves(digests: bytes) -> Iterator[int]:
+    return (half for (half,) in _HALVES.iter_unpack(digests))
+
+
+def summaries(listing: Listing, definitions: Definitions, cache: ParseCache) -> Iterator[tuple[str, Summary]]:
+    """Path and Summary of every file of state, those from the cache first.
 
     Raises TooMuch where a file has a `$where`, or anything that is wrong: that is said by reading all.
     """
+    paths = list(listing.state)
     missing: list[str] = []
     done = 0
     decoder = msgspec.msgpack.Decoder(Summary)
@@ -82,7 +111,7 @@ def summaries(
 
 def _name(path: str, blob: str) -> str:
     """What a blob means depends on the table that it stands in."""
-    return f"{blob}-{digest(table_of(path, STATE))}"
+    return f"{blob}-{digest(table_of(path, STATE)).hex()}"
 
 
 class _Maker:
@@ -112,22 +141,13 @@ class _Maker:
         read = self._judged(PlainDocument(blocks.path, rows))
         for body, row in zip(new, read, strict=True):
             known[body] = _digest_of(row), len(row.values)
-        found = [known[body] for body in blocks.bodies.values()]
-        return Summary(
-            [key.decode() for key in blocks.bodies],
-            b"".join([digest for digest, _ in found]),
-            [],
-            sum([fields for _, fields in found]),
-        )
+        found = [(key.decode(), known[body][0]) for key, body in blocks.bodies.items()]
+        return _summary_of(found, [], sum([known[body][1] for body in blocks.bodies.values()]))
 
     def _of_rows(self, file: SourceFile) -> Summary:
         rows = [row for document in read_whole(file, self.problems) for row in self._judged(document)]
-        return Summary(
-            [row.key for row in rows],
-            b"".join(map(_digest_of, rows)),
-            [at for at, row in enumerate(rows) if row.timed or row.expect],
-            sum(len(row.values) for row in rows),
-        )
+        standing = [at for at, row in enumerate(rows) if row.timed or row.expect]
+        return _summary_of([(row.key, _digest_of(row)) for row in rows], standing, sum(len(row.values) for row in rows))
 
     def _judged(self, document: Document | PlainDocument) -> Sequence[Row]:
         """The rows of a document, if nothing is wrong with any."""
@@ -140,4 +160,4 @@ class _Maker:
 
 
 def _digest_of(row: Row) -> bytes:
-    return bytes.fromhex(digest({name: value.data for name, value in row.values.items()}))
+    return digest({name: value.data for name, value in row.values.items()})

@@ -1,15 +1,17 @@
 """What a run looks at where nobody knows which commit the ledger stands at: the whole project, with little memory.
 
 Takes what a RowReader takes; gives the Project with the rows that do not have in the ledger, or in the database, what
-git asks for, and those that every run looks at. Files become Summaries, whose digests the server compares with those of
-the ledger, some hundred thousand at a time; only files that name a row to look at are read again.
+git asks for, and those that every run looks at. Files become Summaries, 60 bytes for a row. Sums over their digests are
+compared with sums over the ledger's, and rows one by one only in the buckets where these differ; only files that name a
+row to look at are read again.
 """
 
 from __future__ import annotations
 
+import struct
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -26,7 +28,7 @@ from reconciler.parse_cache import ParseCache, folder
 from reconciler.plan import Scope
 from reconciler.project import Project
 from reconciler.row_reader import Found, RowReader, TooMuch, rows_of
-from reconciler.summaries import Summary, summaries
+from reconciler.summaries import BUCKETS, Summary, summaries
 
 __all__ = ["Sweep"]
 
@@ -44,52 +46,71 @@ class Sweep(RowReader):
 
     def __init__(self, connection: Connection[Any], project: Project, listing: Listing, catalog: Catalog) -> None:
         super().__init__(connection, project, listing, catalog)
-        self._cache = ParseCache(folder(), listing.definitions_id())
+        self._summaries: dict[str, dict[str, Summary]] = {name: {} for name in project.definitions.tables}
         self._hashes: dict[str, dict[str, _Hashes]] = {name: {} for name in project.definitions.tables}
-        """By table and path."""
-        self._new: set[RowKey] = set()
-        """Rows of which the ledger has nothing."""
+        """Both by table and path."""
 
     def read(self, scope: Scope) -> Found:
         """Raises TooMuch where so much differs that reading all at once is less work."""
-        wanted, fields = self._compare()
-        rows = 0
-        for name, hashes in self._hashes.items():
-            often = Counter(chain.from_iterable(hashes.values()))
+        cache = ParseCache(folder(), self.listing.definitions_id())
+        for path, summary in summaries(self.listing, self.project.definitions, cache):
+            name = table_of(path, STATE)
+            self._summaries[name][path] = summary
+            self._hashes[name][path] = array("q", map(hash, summary.keys))
+        wanted: set[RowKey] = set()
+        rows = fields = 0
+        for name, of_table in self._summaries.items():
+            often = Counter(chain.from_iterable(self._hashes[name].values()))
             rows += len(often)
-            wanted |= self._named_in_several(name, often) | self._not_named(name, often)
+            fields += sum(summary.fields for summary in of_table.values())
+            wanted |= self._differing(name, often) | self._named_in_several(name, often)
+            wanted |= {(name, summary.keys[at]) for summary in of_table.values() for at in summary.standing}
         wanted |= read_pending(self.connection).keys() | rows_of(scope) | self.drifted()
         if len(wanted) > rows * row_reader.MOST:
             raise TooMuch
         state = self.state_of(self.find(wanted, self._paths_of(wanted)), wanted)
         return self.found(state, wanted, (rows, fields))
 
-    def _compare(self) -> tuple[set[RowKey], int]:
-        """The rows that are not in the ledger as git asks for them, and those that every run looks at; and how many
-        fields git names.
-        """
-        wanted: set[RowKey] = set()
-        waiting: dict[str, tuple[list[str], list[str]]] = {}
-        fields = 0
-        for path, summary in self._summaries(self.listing.state):
-            name = table_of(path, STATE)
-            fields += summary.fields
-            self._hashes[name][path] = array("q", map(hash, summary.keys))
-            wanted |= {(name, summary.keys[at]) for at in summary.standing}
-            keys, digests = waiting.setdefault(name, ([], []))
-            keys += summary.keys
-            digests += summary.hex_digests()
-            if len(keys) >= _AT_A_TIME:
-                wanted |= self._differing(name, *waiting.pop(name))
-        for name, (keys, digests) in waiting.items():
-            wanted |= self._differing(name, keys, digests)
-        return wanted, fields
+    def _differing(self, table: str, often: Counter[int]) -> set[RowKey]:
+        """The rows that are not in the ledger as git asks for them, or are there and not named any more."""
+        buckets, in_ledger = self._differing_buckets(table)
+        if not buckets:
+            return set()
+        rows: set[RowKey] = set()
+        new: set[str] = set()
+        waiting: list[tuple[str, bytes]] = []
+        for summary in self._summaries[table].values():
+            waiting += summary.in_buckets(buckets)
+            if len(waiting) >= _AT_A_TIME:
+                self._compare(table, waiting, rows, new)
+                waiting = []
+        self._compare(table, waiting, rows, new)
+        return rows | self._not_named(table, often, in_ledger - (len(often) - len(new)))
 
-    def _summaries(self, paths: Collection[str]) -> Iterator[tuple[str, Summary]]:
-        return summaries(self.listing, paths, self.project.definitions, self._cache)
+    def _differing_buckets(self, table: str) -> tuple[set[int], int]:
+        """The buckets whose sums are not the same here and in the ledger, and how many rows the ledger has."""
+        # The server takes every row for a bucket of its own, and would rather sort a million than hash them.
+        self.connection.execute("SET LOCAL enable_sort = off")
+        found = self.connection.execute(
+            """
+            SELECT (summand & %s)::int, bit_xor(summand), count(*)
+              FROM reconciler.managed_row WHERE table_name = %s GROUP BY 1
+            """,
+            (BUCKETS - 1, table),
+        ).fetchall()
+        self.connection.execute("SET LOCAL enable_sort = DEFAULT")
+        in_ledger = {bucket: summand for bucket, summand, _ in found}
+        here = 0
+        for summary in self._summaries[table].values():
+            here ^= int.from_bytes(summary.sums, "big")
+        sums = struct.iter_unpack(">q", here.to_bytes(8 * BUCKETS, "big"))
+        differing = {bucket for bucket, (summand,) in enumerate(sums) if summand != in_ledger.get(bucket, 0)}
+        return differing, sum(rows for _, _, rows in found)
 
-    def _differing(self, table: str, keys: list[str], digests: list[str]) -> set[RowKey]:
-        """Those of the rows that are not in the ledger with this digest."""
+    def _compare(self, table: str, rows: list[tuple[str, bytes]], differing: set[RowKey], new: set[str]) -> None:
+        """Add those of the rows that the ledger has with another digest, or not at all."""
+        if not rows:
+            return
         found = self.connection.execute(
             """
             SELECT k.key, l.key IS NULL
@@ -97,10 +118,10 @@ class Sweep(RowReader):
               LEFT JOIN reconciler.managed_row l ON l.table_name = %s AND l.key = k.key
              WHERE l.digest IS DISTINCT FROM k.digest
             """,
-            (text_array(keys), uuid_array(digests), table),
+            (text_array([key for key, _ in rows]), uuid_array(digest for _, digest in rows), table),
         ).fetchall()
-        self._new |= {(table, key) for key, is_new in found if is_new}
-        return {(table, key) for key, _ in found}
+        differing |= {(table, key) for key, _ in found}
+        new |= {key for key, is_new in found if is_new}
 
     def _named_in_several(self, table: str, often: Counter[int]) -> set[RowKey]:
         """The rows of which several files name something: of none of them is the digest the whole row's."""
@@ -108,18 +129,19 @@ class Sweep(RowReader):
         if len(often) == sum(map(len, hashes.values())):
             return set()
         twice = {one for one, times in often.items() if times > 1}
-        paths = [path for path, of_path in hashes.items() if not twice.isdisjoint(of_path)]
-        return {(table, key) for _, summary in self._summaries(paths) for key in summary.keys if hash(key) in twice}
+        return {
+            (table, key)
+            for path, summary in self._summaries[table].items()
+            if not twice.isdisjoint(hashes[path])
+            for key in summary.keys
+            if hash(key) in twice
+        }
 
-    def _not_named(self, table: str, often: Counter[int]) -> set[RowKey]:
-        """The rows that the ledger has, and git does not name any more. Only their number is asked for, as a rule."""
-        [there] = self.connection.execute(
-            "SELECT count(*) FROM reconciler.managed_row WHERE table_name = %s", (table,)
-        ).fetchall()
-        expected = there[0] - (len(often) - sum(name == table for name, _ in self._new))
+    def _not_named(self, table: str, often: Counter[int], count: int) -> set[RowKey]:
+        """The rows that the ledger has, and git does not name any more: so many."""
         found: set[RowKey] = set()
         after = ""
-        while len(found) < expected:
+        while len(found) < count:
             page = self.connection.execute(
                 "SELECT key FROM reconciler.managed_row WHERE table_name = %s AND key > %s ORDER BY key LIMIT %s",
                 (table, after, _PAGE),

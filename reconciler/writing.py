@@ -34,12 +34,13 @@ def write_run(connection: DatabaseConnection, project: Project, decision: Decisi
     writes = plan.writes
     record_run(connection, run)
     entries = 0
+    hashes = dict(decision.hashes)
     if writes:
         tenants = dict(decision.tenants)
         for name, table in tables.items():
             of_table = [change for change in writes if change.table == name]
             relation = relation_of(decision.catalog, table)
-            update_rows(connection, table, relation, [c for c in of_table if c.action is Action.UPDATE])
+            hashes |= update_rows(connection, table, relation, [c for c in of_table if c.action is Action.UPDATE])
             for row, changes in _created(of_table).items():
                 tenants[row] = create_row(connection, table, relation, changes)
         audit = project.definitions.policy.audit
@@ -50,7 +51,11 @@ def write_run(connection: DatabaseConnection, project: Project, decision: Decisi
         if entries != len(writes):
             raise Refused(f"{entries} audit entries for {len(writes)} changes: nothing was applied")
     if not (run.dirty or run.ahead):
-        record_applied(connection, run.id, applied_after(plan.changes, decision.base))
+        # Where a field is left at odds with what is applied, the hash of the row would hide it.
+        for change in plan.changes:
+            if change.action is Action.HOLD or change.action is Action.KEEP:
+                hashes[change.table, change.key] = None
+        record_applied(connection, run.id, applied_after(plan.changes, decision.base), hashes)
         if (project.matches or decision.head.has_matches) and not plan.scope.rows:
             from reconciler.fleets import record_entries  # few projects have any
 

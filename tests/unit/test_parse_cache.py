@@ -1,4 +1,4 @@
-"""What was read of a file is found again under its blob's id, and whatever is wrong with the cache is never an error."""
+"""What was read of a file is found again by its blob, and whatever is wrong with the cache is never an error."""
 
 from __future__ import annotations
 
