@@ -16,13 +16,14 @@ from reconciler.canonical import to_text
 from reconciler.catalog import read_catalog
 from reconciler.connection import DatabaseConnection, open_database
 from reconciler.database_url import parse_database_url
+from reconciler.drifted import drifted_keys
 from reconciler.errors import Failed, InvalidInput
 from reconciler.ledger_schema import upgrade
 from reconciler.model import MISSING, Action, Json, Missing
 from reconciler.pipeline import Origin, Request, apply, make_plan
 from reconciler.plan import Plan
 from reconciler.project import Project
-from reconciler.transaction import begin_read_write
+from reconciler.transaction import begin_read_only, begin_read_write
 from tests.support.definitions import desired_of, sound_definitions
 from tests.support.plan_examples import REVISION, change
 from tests.support.postgres import Database
@@ -56,6 +57,12 @@ class Things:
 
     def apply(self, project: Project) -> Plan:
         return apply(self.connection, REQUEST, project, Origin(actor="robot")).plan
+
+    def drifted(self, project: Project) -> list[str]:
+        """The keys that the full pass of a large project would look at."""
+        relation = read_catalog(self.connection, [(None, "things")]).relations[None, "things"]
+        with begin_read_only(self.connection, doing="looking"):
+            return drifted_keys(self.connection, project.definitions.tables["things"], relation)
 
     def value(self, expression: str) -> Any:
         [row] = self.database.execute(f"SELECT {expression} AS found FROM things")
@@ -262,3 +269,60 @@ def test_a_table_with_more_fields_than_a_call_takes_is_compared_and_written(thin
     )
     assert things.apply(project).counts.changes == count
     assert things.plan(project).changes == ()
+
+
+@pytest.mark.parametrize(
+    ("declared", "field", "asked", "other"),
+    [
+        ("boolean", "{type: boolean}", "true", "false"),
+        ("smallint", "{type: integer}", "5", "6"),
+        ("numeric(10,4)", "{type: number}", "1.5", "1.5001"),
+        ("float8", "{type: number}", "1.5", "1.25"),
+        ("text", "{type: string}", "a", "'A'"),
+        ("varchar(9)", "{type: string, nullable: true}", "a", "NULL"),
+        ("text", "{type: string, nullable: true}", "null", "''"),
+        ("uuid", "{type: string}", "6f9619ff-8b86-d011-b42d-00c04fc964ff", "gen_random_uuid()"),
+        ("timestamptz", "{type: timestamp}", "2026-01-01T00:00:00Z", "'2026-01-01T00:00:00.000001Z'"),
+        ("mood", "{type: enum, values: [sad, glad]}", "glad", "'sad'"),
+        ("jsonb", "{type: json}", "{a: [1]}", "'{\"a\": [2]}'"),
+        ("json", "{type: json}", "{a: [1]}", "'{\"a\": [2]}'"),
+        ("text[]", "{type: array, items: {type: string}}", "[a, b]", "array['a,b']"),
+    ],
+)
+def test_a_row_that_has_moved_is_found_by_its_checksum_and_no_other(
+    things: Things, declared: str, field: str, asked: str, other: str
+) -> None:
+    things.database.execute("CREATE TYPE mood AS ENUM ('sad', 'glad')")
+    things.make(f"v {declared}", f"'a', {other}", f"'b', {other}", f"'nobody manages this', {other}")
+    project = things.project(f"{{v: {field}}}", f"a: {{v: {asked}}}\nb: {{v: {asked}}}\n")
+    assert things.apply(project).counts.changes == 2
+    assert things.database.execute("SELECT FROM reconciler.managed_row WHERE row_hash IS NULL") == []
+    assert things.drifted(project) == []
+    things.database.execute(f"UPDATE things SET v = {other} WHERE id = 'b'")
+    assert things.drifted(project) == ["b"]
+    things.apply(project)
+    assert things.drifted(project) == []
+    things.database.execute("DELETE FROM things WHERE id = 'a'")
+    assert things.drifted(project) == ["a"]
+
+
+def test_a_row_that_is_left_at_odds_with_git_is_found_again(things: Things) -> None:
+    """Its other field is written: a checksum of the whole row as it stands now would say that all is well."""
+    fields = "{on: {type: boolean, kill: false}, limit: {type: integer}}"
+    things.make('"on" boolean, "limit" integer', "'a', true, 5")
+    things.apply(things.project(fields, "a: {on: true, limit: 5}\n"))
+    things.database.execute('UPDATE things SET "on" = false')
+    project = things.project(fields, "a: {on: true, limit: 6}\n")
+    assert things.apply(project).counts.changes == 1
+    assert things.value('"limit"') == 6
+    assert things.drifted(project) == ["a"]
+
+
+def test_most_of_a_table_that_nobody_manages_hides_nothing(things: Things) -> None:
+    things.make("v integer", "'a', 1", "'b', 1")
+    things.database.execute("INSERT INTO things SELECT 'other ' || n, n FROM generate_series(1, 20000) AS n")
+    project = things.project("{v: {type: integer}}", "a: {v: 2}\nb: {v: 2}\n")
+    things.apply(project)
+    assert things.drifted(project) == []
+    things.database.execute("UPDATE things SET v = 3 WHERE id = 'a'")
+    assert things.drifted(project) == ["a"]

@@ -18,8 +18,9 @@ _HEAD = """\
 # Commands and options
 
 Drawn from the program's own help. The database is named by the environment: `DATABASE_URL`, and `DIRECT_URL` for when
-that does not answer; effects and health checks read `REDIS_URL`. `NO_COLOR` switches colours off, `CI=true` the
-question before an apply. Results go to stdout, everything else to stderr.
+that does not answer; effects and health checks read `REDIS_URL`. `RECONCILE_CACHE_DIR` is where what was
+read of a large project is kept. `NO_COLOR` switches colours off, `CI=true` the question before an apply. Results go to
+stdout, everything else to stderr.
 """
 
 
