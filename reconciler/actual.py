@@ -269,13 +269,22 @@ def read_tenant(connection: Connection[Any], table: Table, relation: Relation, k
     return row[0] if row else None
 
 
-def count_open(connection: Connection[Any], table: Table, relation: Relation, field: str) -> int:
-    """How many rows have the field on another side than the kill side."""
+def count_open(
+    connection: Connection[Any], table: Table, relation: Relation, field: str, left_out: str | None
+) -> int:
+    """How many rows have the field on another side than the kill side; the row with the key `left_out` never counts."""
     kill = getattr(table.fields[field], "kill", None)
     killed = kill if isinstance(kill, list) else [kill]
     # NULL is a value like any other here: the open side of whatever it may be.
     statement = sql.SQL(
-        "SELECT count(*) FROM {table} AS t WHERE coalesce(to_jsonb({value}), 'null') <> ALL (%s::jsonb[])"
-    ).format(table=relation.identifier, value=relation.columns[field].canonical("t"))
-    row = connection.execute(statement, (text_array([to_text(value) for value in killed]),)).fetchone()
+        """
+        SELECT count(*) FROM {table} AS t
+         WHERE coalesce(to_jsonb({value}), 'null') <> ALL (%s::jsonb[]) AND t.{key}::text IS DISTINCT FROM %s::text
+        """
+    ).format(
+        table=relation.identifier,
+        value=relation.columns[field].canonical("t"),
+        key=sql.Identifier(table.definition.key),
+    )
+    row = connection.execute(statement, (text_array([to_text(value) for value in killed]), left_out)).fetchone()
     return int(row[0]) if row else 0

@@ -43,4 +43,8 @@ def check_sql(check: SqlCheck, connection: DatabaseConnection) -> CheckResult:
         row = connection.execute(check.query.encode(), binary=True).fetchone()
     if row is None:
         return CheckResult(False, "the query returned no row")
-    return CheckResult(row[0] is True, "true" if row[0] is True else f"the query returned {str(row[0])[:60]}, not true")
+    [found, *_] = row
+    if found is True:
+        return CheckResult(True, "true")
+    said = {"False": "false", "None": "null"}.get(repr(found), str(found)[:60])  # as SQL says it
+    return CheckResult(False, f"the query returned {said}, not true")

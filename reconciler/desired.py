@@ -217,7 +217,7 @@ class _TableReader:
             place = Location(file, child.line, child.column)
             self._problems.append(Problem("`override` takes a mapping", place, 'override: {after: "why"}'))
             return {}
-        waivers = {}
+        waivers: dict[str, str] = {}
         for guard in child.items:
             if guard not in WAIVABLE:
                 hint = nearest(guard, WAIVABLE) or f"the guards are {', '.join(WAIVABLE)}"

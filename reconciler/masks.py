@@ -1,7 +1,7 @@
 """The effective value: when a change has no effect, or a larger one than it looks (`masked_by` in a schema).
 
-Takes a connection inside a transaction, the Plan's changes and the tables; gives Notices for the plan. Made for plans
-that a person reads; a kill does not wait for it.
+Takes a connection inside a transaction, the Definitions and the Plan's changes; gives Notices for the plan. Made for
+plans that a person reads; a kill does not wait for it. The row that `reconcile init` makes is nobody to count.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from psycopg import Connection
 from reconciler.actual import count_open, read_value
 from reconciler.canonical import to_text
 from reconciler.catalog import Catalog
-from reconciler.fit import relation_of
+from reconciler.fit import made_by_init, relation_of
 from reconciler.model import Change, Direction, Json, Missing
 from reconciler.plan import Notice
-from reconciler.schema import Table
+from reconciler.schema import Definitions, Table
 
 
 def mask_notices(
-    connection: Connection[Any], tables: Mapping[str, Table], catalog: Catalog, changes: Sequence[Change]
+    connection: Connection[Any], definitions: Definitions, catalog: Catalog, changes: Sequence[Change]
 ) -> list[Notice]:
     """One Notice for each masked field that changes in vain, and for each mask that covers more than its own row."""
+    tables = definitions.tables
     written = [change for change in changes if change.action.writes]
     after = {f"{change.table}/{change.key}.{change.field}": change.after for change in written}
     notices = []
@@ -36,7 +37,7 @@ def mask_notices(
                 notices += _without_effect(connection, tables, catalog, table, name, in_vain, after)
             for change in written:
                 if f"{change.table}/{change.key}.{change.field}" == field.masked_by:
-                    notices += _covering(connection, catalog, table, name, change)
+                    notices += _covering(connection, definitions, catalog, table, name, change)
     return notices
 
 
@@ -65,11 +66,14 @@ def _without_effect(
 
 
 def _covering(
-    connection: Connection[Any], catalog: Catalog, table: Table, name: str, change: Change
+    connection: Connection[Any], definitions: Definitions, catalog: Catalog, table: Table, name: str, change: Change
 ) -> list[Notice]:
     if change.direction is Direction.NEUTRAL:
         return []
-    count = count_open(connection, table, relation_of(catalog, table), name)
+    left_out = made_by_init(definitions, table)
+    count = count_open(connection, table, relation_of(catalog, table), name, left_out)
+    if count == 0:
+        return []
     verb = "kills" if change.direction is Direction.KILL else "restores"
     title = table.fields[name].title or name
     whom = f"1 row of {table.name}" if count == 1 else f"{count} {table.name}"

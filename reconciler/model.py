@@ -14,7 +14,7 @@ import enum
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -118,12 +118,15 @@ FieldKey = tuple[str, str, str]
 """Table name, row key and field name."""
 
 
-AFTER = "after"
-REQUIRES = "requires"
-FREEZE = "freeze"
-UNCOMMITTED = "uncommitted"
+Guard = Literal["uncommitted", "after", "freeze", "requires"]
+"""Everything that can hold a change. A kill passes them all, which the tests prove of each that stands here."""
 
-WAIVABLE = (AFTER, REQUIRES, FREEZE)
+AFTER: Final = "after"
+REQUIRES: Final = "requires"
+FREEZE: Final = "freeze"
+UNCOMMITTED: Final = "uncommitted"
+
+WAIVABLE: tuple[Guard, ...] = (AFTER, REQUIRES, FREEZE)
 """The guards that an `override` may name."""
 
 
@@ -199,7 +202,7 @@ class Mark(msgspec.Struct, frozen=True):
 class Hold(msgspec.Struct, frozen=True):
     """Why a change waits. `until` is RFC 3339 in UTC, None where no clock can tell."""
 
-    guard: str
+    guard: Guard
     explanation: str
     until: str | None = None
 

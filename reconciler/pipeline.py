@@ -130,9 +130,7 @@ def make_plan(connection: DatabaseConnection, request: Request, project: Project
 def _look(connection: DatabaseConnection, project: Project, inputs: Inputs) -> tuple[Decision, list[Notice]]:
     with begin_read_only(connection, doing="making the plan"):
         decision = decide(connection, project, inputs, as_seen)
-        return decision, mask_notices(
-            connection, project.definitions.tables, decision.catalog, decision.plan.changes
-        )
+        return decision, mask_notices(connection, project.definitions, decision.catalog, decision.plan.changes)
 
 
 class Ending(msgspec.Struct, frozen=True):

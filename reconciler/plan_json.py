@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from reconciler.errors import InvalidInput, Problem
-from reconciler.model import MISSING, Action, Change, Direction, Finding, Hold, Json, Location, Missing
+from reconciler.model import MISSING, Action, Change, Direction, Finding, Guard, Hold, Json, Location, Missing
 from reconciler.plan import (
     FORMAT_VERSION,
     Counts,
@@ -87,7 +87,7 @@ class CountsDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class HoldDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why a change waits. `until` is null where no clock can tell."""
 
-    guard: str
+    guard: Guard
     explanation: str
     until: _Time | None
 

@@ -402,12 +402,12 @@ def test_a_database_that_is_gone_does_not_pass_and_raises_nothing(database: Data
     [
         ("SELECT true", True, "true"),
         ("SELECT count(*) = 0 FROM tenants WHERE name LIKE '%x%'", True, "true"),
-        ("SELECT false", False, "the query returned False, not true"),
-        ("SELECT NULL::boolean", False, "the query returned None, not true"),
+        ("SELECT false", False, "the query returned false, not true"),
+        ("SELECT NULL::boolean", False, "the query returned null, not true"),
         ("SELECT 't'", False, "the query returned t, not true"),
         ("SELECT 1", False, "the query returned 1, not true"),
         ("SELECT true WHERE false", False, "the query returned no row"),
-        ("SELECT true UNION ALL SELECT false ORDER BY 1", False, "the query returned False, not true"),
+        ("SELECT true UNION ALL SELECT false ORDER BY 1", False, "the query returned false, not true"),
     ],
 )
 def test_a_query_must_return_true(connection: DatabaseConnection, query: str, passes: bool, says: str) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,14 @@ from reconciler.database_url import parse_database_url
 from reconciler.documents import read_document
 from reconciler.errors import InvalidInput, Problem, ReconcileError, Refused
 from reconciler.initialize import initialize
-from reconciler.ledger import record_applied, record_marks
+from reconciler.ledger import (
+    RunRecord,
+    record_applied,
+    record_changes,
+    record_freeze,
+    record_marks,
+    record_run,
+)
 from reconciler.model import MISSING, Action, FieldKey, Json, Mark, RowKey
 from reconciler.pipeline import Origin, Request, apply, make_plan, read_for_apply
 from reconciler.plan import Plan
@@ -34,6 +41,7 @@ from reconciler.project import Project
 from reconciler.report import render_plan
 from reconciler.scalars import to_json
 from reconciler.transaction import begin_read_write
+from tests.support import plan_examples
 from tests.support.gitrepo import GitRepo
 from tests.support.plan_examples import NOW
 from tests.support.postgres import Database
@@ -60,12 +68,11 @@ def test_each_golden_case_comes_to_its_plan_and_its_apply_to_what_the_plan_said(
     rows = read_rows(case / "actual.yaml")
     database.execute((GOLDEN / "tables.sql").read_text())
     insert(database, rows)
-    commit(git_repo, case)
-    request = Request(directory=git_repo.path, revision="HEAD", now=NOW)
+    request = commit(git_repo, case)
     with open_database([parse_database_url(database.url, variable="DATABASE_URL")]) as connection:
         try:
             project = read_for_apply(request)
-            remember(connection, project, case)
+            remember(connection, project, case, git_repo.head)
             before = everything(database)
             plan = make_plan(connection, request, project)
         except ReconcileError as error:
@@ -84,7 +91,8 @@ def test_each_golden_case_comes_to_its_plan_and_its_apply_to_what_the_plan_said(
             assert everything(database) == before
             return
         carry_out(connection, database, request, project, plan)
-        assert ledger_of(database) == applied_by(plan, base_of(case))
+        kept = base_of(case) if request.allow_dirty else applied_by(plan, base_of(case))
+        assert ledger_of(database) == kept
 
 
 def carry_out(
@@ -118,7 +126,9 @@ def carry_out(
         for change in plan.writes
     )
 
-    assert not make_plan(connection, request, project).has_work
+    left = make_plan(connection, request, project)
+    # What was not committed is there, and the ledger waits for git to say so: that is all there is to do.
+    assert not left.writes if request.allow_dirty else not left.has_work
     apply(connection, request, project, Origin(actor="golden"))
     assert everything(database) == after
 
@@ -155,13 +165,20 @@ def read_rows(path: Path) -> Rows:
     return {table: {key: row or {} for key, row in rows.items()} for table, rows in found.items()}
 
 
-def commit(repository: GitRepo, case: Path) -> None:
-    """The case's state, with the shared schemas and those that replace them, as one commit."""
+def commit(repository: GitRepo, case: Path) -> Request:
+    """The case's state, with the shared schemas and those that replace them, as one commit; and what is asked of it.
+
+    What stands in `uncommitted/` is left in the work tree, and is what the glass is broken for.
+    """
     for folder in (GOLDEN / "schemas", case / "schemas"):
         if folder.exists():
             shutil.copytree(folder, repository.path / "schemas", dirs_exist_ok=True)
     shutil.copytree(case / "state", repository.path / "state")
     repository.commit("Golden case")
+    if not (case / "uncommitted").exists():
+        return Request(directory=repository.path, revision="HEAD", now=NOW)
+    shutil.copytree(case / "uncommitted", repository.path / "state", dirs_exist_ok=True)
+    return Request(directory=repository.path, allow_dirty=True, reason="INC-150", now=NOW)
 
 
 def insert(database: Database, rows: Rows) -> None:
@@ -180,8 +197,8 @@ def key_column(table: str) -> str:
     return "number" if table == "feature_rollouts" else "id"
 
 
-def remember(connection: DatabaseConnection, project: Project, case: Path) -> None:
-    """Make the ledger, with what was applied last and what it remembers of single fields."""
+def remember(connection: DatabaseConnection, project: Project, case: Path, head: str) -> None:
+    """Make the ledger, with what was applied last, what it remembers of single fields, and the freezes called."""
     initialize(connection, project.definitions)
     marks: dict[FieldKey, Mark] = {
         (table, key, field): mark_of(told)
@@ -193,6 +210,46 @@ def remember(connection: DatabaseConnection, project: Project, case: Path) -> No
         connection.execute("UPDATE reconciler.meta SET movable_clock = true")
         record_applied(connection, str(uuid.UUID(int=0)), base_of(case))
         record_marks(connection, marks)
+        for reason, until in read_rows(case / "freezes.yaml").get("called", {}).items():
+            record_freeze(connection, datetime.fromisoformat(str(until)), reason, "ann")
+        connection.execute("UPDATE reconciler.freeze SET from_at = %s", [NOW - timedelta(hours=1)])
+        record_history(connection, read_rows(case / "replaced.yaml"), base_of(case), head)
+
+
+def record_history(
+    connection: DatabaseConnection, replaced: Rows, applied: dict[RowKey, dict[str, Json]], head: str
+) -> None:
+    """The run of this commit that made fields what was applied last, out of what they were before."""
+    changes = [
+        plan_examples.change(table=table, key=key, field=field, before=before, desired=applied[table, key][field])
+        for table, rows in replaced.items()
+        for key, fields in rows.items()
+        for field, before in fields.items()
+    ]
+    if not changes:
+        return
+    run = RunRecord(
+        id=str(uuid.UUID(int=1)),
+        commit=head,
+        author_name="Ann Author",
+        author_email="ann@example.org",
+        committer_name="Ann Author",
+        committer_email="ann@example.org",
+        actor="golden",
+        reason=None,
+        dirty=False,
+        ahead=False,
+        plan_id=str(uuid.UUID(int=1)),
+        fingerprint="",
+        scope={"tables": [], "rows": []},
+        counts={"held": 0},
+        outcome="applied",
+        run_url=None,
+        pull_request=None,
+        version="1",
+    )
+    record_run(connection, run)
+    record_changes(connection, run.id, changes, ["acme"] * len(changes))
 
 
 def base_of(case: Path) -> dict[RowKey, dict[str, Json]]:
@@ -251,6 +308,7 @@ def normalized(plan: Plan) -> Plan:
         database="golden",
         database_id="0" * 64,
         revision=msgspec.structs.replace(plan.revision, commit="0" * 40),
+        last_applied=plan.last_applied and "0" * 40,
     )
 
 

@@ -62,7 +62,7 @@ GLOBAL = change(
     reason="the provider answers again",
     location=Location("state/system_settings.yaml", 4, 20),
     action=Action.HOLD,
-    hold=Hold("restore.requires", "the check database has not passed: its latency is 812 ms, and 500 are allowed"),
+    hold=Hold("requires", "the check database has not passed: its latency is 812 ms, and 500 are allowed"),
     **_RESTORED,
 )
 BY_HAND = change(

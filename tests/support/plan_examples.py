@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from reconciler.model import MISSING, Action, Change, Direction, Finding, Hold, Json, Location, Missing
+from reconciler.model import MISSING, Action, Change, Direction, Finding, Guard, Hold, Json, Location, Missing
 from reconciler.plan import Notice, Plan, Revision, Scope, count, fingerprint_of
 
 NOW = datetime(2026, 11, 26, 9, 50, tzinfo=UTC)
@@ -54,7 +54,7 @@ HELD = change(
     desired=True,
     direction=Direction.RESTORE,
     reason="the owner was called",
-    hold=Hold("restore.after", "killed 50 min ago", "2026-11-27T09:00:00Z"),
+    hold=Hold("after", "killed 50 min ago", "2026-11-27T09:00:00Z"),
 )
 KEPT = change(
     field="isVoiceEnabled",
@@ -154,7 +154,8 @@ VALUES: st.SearchStrategy[Json] = st.recursive(
 )
 _SIDES: st.SearchStrategy[Json | Missing] = st.just(MISSING) | VALUES
 _LOCATIONS = st.none() | st.builds(Location, TEXTS, st.integers(1, 9999), st.integers(1, 99))
-_HOLDS = st.none() | st.builds(Hold, TEXTS, TEXTS, st.none() | st.just("2026-11-27T09:00:00Z") | TEXTS)
+_TIMES = st.just("2026-11-27T09:00:00Z") | TEXTS
+_HOLDS = st.none() | st.builds(Hold, st.sampled_from(get_args(Guard)), TEXTS, st.none() | _TIMES)
 
 CHANGES = st.builds(
     Change,
