@@ -82,11 +82,13 @@ def plan(job: Job) -> Result:
     head = job.where.head
     titles = titles_of(project)
     saved = job.plan_out is not None
-    artifact = artifact_name(job.name, head) if saved and head is not None else None
+    named = saved and head is not None and job.where.service == "github"
+    artifact = artifact_name(job.name, head) if named and head is not None else None
     labels = sorted(labels_of(made))
+    kept_by = job.where.job if saved else None
     body = plan_comment(
         made,
-        marker=job.marker("plan", **_facts(head, made.fingerprint, labels)).text,
+        marker=job.marker("plan", **_facts(head, made.fingerprint, labels, kept_by)).text,
         source_url=job.files_url,
         artifact=artifact or (str(job.plan_out) if saved else None),
         titles=titles,
@@ -149,8 +151,12 @@ def _annotation(error: ReconcileError) -> Annotation:
     return Annotation("error", "reconcile", "".join(one for one in first if one.isprintable()))
 
 
-def _facts(head: str | None, fingerprint: str | None, labels: Sequence[str] = ()) -> dict[str, str]:
-    facts = {"head": head, "fingerprint": fingerprint, "labels": ":".join(labels)}
+def _facts(
+    head: str | None, fingerprint: str | None, labels: Sequence[str] = (), kept_by: int | None = None
+) -> dict[str, str]:
+    """What the marker of the plan's comment says. `kept_by`: the job that keeps the plan, where a host asks for it."""
+    by = str(kept_by) if kept_by is not None else None
+    facts = {"head": head, "fingerprint": fingerprint, "labels": ":".join(labels), "job": by}
     return {name: fact for name, fact in facts.items() if fact}
 
 

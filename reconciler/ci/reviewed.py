@@ -30,13 +30,32 @@ class Reviewed(msgspec.Struct, frozen=True):
 
 
 def reviewed_in(job: Job, request: Request) -> Reviewed:
-    """The plan of the pull request's last head."""
-    archive = job.talk.artifact(artifact_name(job.name, request.head), request.head)
-    plan = _unpacked(archive) if archive is not None else None
+    """The plan of the pull request's last head.
+
+    GitLab keeps artifacts by the job that made them, whose number the comment tells; the plan must be the one that the
+    comment is about.
+    """
+    if job.where.service == "gitlab":
+        facts = _facts(job, request)
+        fingerprint = facts.get("fingerprint")
+        plan = _kept(job, facts["job"], request) if "job" in facts else None
+        is_it = plan is not None and plan.fingerprint == fingerprint
+        return Reviewed(plan if is_it else None, fingerprint)
+    plan = _kept(job, artifact_name(job.name, request.head), request)
     if plan is not None:
         return Reviewed(plan, plan.fingerprint)
+    return Reviewed(None, _facts(job, request).get("fingerprint"))
+
+
+def _facts(job: Job, request: Request) -> dict[str, str]:
+    """What the plan's comment says of the last head; nothing where it is about another."""
     facts = job.talk.facts(request.number, job.marker("plan"))
-    return Reviewed(None, facts.get("fingerprint") if facts.get("head") == request.head else None)
+    return facts if facts.get("head") == request.head else {}
+
+
+def _kept(job: Job, name: str, request: Request) -> Plan | None:
+    archive = job.talk.artifact(name, request.head)
+    return _unpacked(archive) if archive is not None else None
 
 
 def _unpacked(archive: bytes) -> Plan | None:

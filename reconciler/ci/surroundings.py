@@ -33,7 +33,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
     `host` is whom to speak to; where there is nobody, `why_silent` says why. `number` and `head` are those of the pull
     request that is open, `event` is the service's word for what began the job, `attempt` counts from 1, `files_url` is
-    where the commit's files can be read.
+    where the commit's files can be read. `job` is the number by which GitLab finds the job's artifacts.
     """
 
     service: Service
@@ -48,6 +48,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
     run_url: str | None = None
     files_url: str | None = None
+    job: int | None = None
 
     @property
     def in_pull_request(self) -> bool:
@@ -138,6 +139,7 @@ def _on_gitlab(environment: Mapping[str, str]) -> Surroundings:
         default_branch=environment.get("CI_DEFAULT_BRANCH"),
         run_url=environment.get("CI_JOB_URL"),
         files_url=f"{page}/-/blob/{head}" if page and _COMMIT.fullmatch(head) else None,
+        job=_number(environment.get("CI_JOB_ID")),
     )
 
 

@@ -78,4 +78,7 @@ class Host(Protocol):
         """Say why, and close it."""
 
     def artifact(self, name: str, commit: str) -> bytes | None:
-        """The zip archive that a job of this repository kept under this name for this commit, the newest."""
+        """The zip archive that a job of this repository kept under this name for this commit, the newest.
+
+        GitLab knows no names: there it is the job's number, and the commit is for the caller to compare.
+        """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.gitlab_api import TOKEN, GitLabApi, gitlab_api
-from tests.support.project import ACME, Project
+from tests.support.project import ACME, BOB, Project
 
 KILL = f"{ACME}:\n  isWhatsappEnabled: {{value: false, reason: 'WhatsApp ban, INC-142'}}\n"
 
@@ -66,6 +68,52 @@ def test_what_was_merged_is_told_in_the_merge_request(project: Project, api: Git
     assert len(project.entries()) == 1
     assert api.notes[1]["body"].startswith("<!-- reconcile:outcome . run=")
     assert "As reviewed" in api.notes[1]["body"]
+
+
+def test_what_moved_since_the_review_is_told_by_the_plan_that_its_job_has_kept(
+    project: Project, api: GitLabApi
+) -> None:
+    api.merge_commit = api.head = project.commit_state(f"{KILL}  aiDailyLimit: 5\n")
+    environment = of_request(api) | {"CI_JOB_ID": "41"}
+    done = project.run("ci", "plan", "--plan-out", "plan.json", environment=environment)
+    assert done.code == 0, str(done)
+    assert api.notes[0]["body"].partition(" -->")[0].endswith(" job=41")
+    api.artifacts[41] = archive((project.directory / "plan.json").read_bytes())
+    (project.directory / "plan.json").unlink()
+    project.database.execute('UPDATE tenants SET "aiDailyLimit" = 5 WHERE id = %s', [ACME])
+    api.merged_at = "2026-01-02T03:04:05Z"
+    assert project.run("ci", "apply", environment=of_job(api, "push", CI_COMMIT_BRANCH="main")).code == 0
+    told = api.notes[1]["body"]
+    assert "**1 field moved between the review and the apply:**" in told
+    assert "> - AI requests a day for Acme Bakery: reviewed as" in told
+
+
+@pytest.mark.parametrize("kept", [None, b"no archive", "another"])
+def test_without_that_plan_the_fingerprint_has_to_do_and_that_is_said(
+    project: Project, api: GitLabApi, kept: bytes | str | None
+) -> None:
+    api.merge_commit = api.head = project.commit_state(f"{KILL}  aiDailyLimit: 5\n")
+    environment = of_request(api) | {"CI_JOB_ID": "41"}
+    project.run("ci", "plan", "--plan-out", "plan.json", environment=environment)
+    if kept == "another":  # whoever can write the artifact of a job cannot write what the note says
+        project.succeed("--dry-run", "--only", f"tenants/{BOB}", "--plan-out", "plan.json")
+        kept = archive((project.directory / "plan.json").read_bytes())
+    if isinstance(kept, bytes):
+        api.artifacts[41] = kept
+    (project.directory / "plan.json").unlink()
+    project.database.execute('UPDATE tenants SET "aiDailyLimit" = 5 WHERE id = %s', [ACME])
+    api.merged_at = "2026-01-02T03:04:05Z"
+    assert project.run("ci", "apply", environment=of_job(api, "push", CI_COMMIT_BRANCH="main")).code == 0
+    assert "Not as reviewed: something moved" in api.notes[1]["body"]
+    assert "is not kept any more" in api.notes[1]["body"]
+
+
+def archive(plan: bytes) -> bytes:
+    """What GitLab makes of the artifacts of a job."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as made:
+        made.writestr("plan.json", plan)
+    return buffer.getvalue()
 
 
 def test_drift_and_failures_are_issues_here_as_well(project: Project, api: GitLabApi) -> None:

@@ -31,6 +31,7 @@ class GitLabApi:
     labels: set[str] = field(default_factory=set)
     issues: list[dict[str, Any]] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
+    artifacts: dict[int, bytes] = field(default_factory=dict)
     failing: int = 0
 
     def answer(self, method: str, path: str, document: dict[str, Any], query: dict[str, str]) -> tuple[int, Any]:
@@ -75,6 +76,9 @@ class GitLabApi:
                 if document.get("state_event") == "close":
                     self.issues[number - 1]["state"] = "closed"
                 return 200, self.issues[number - 1]
+            case ("GET", "/jobs/N/artifacts"):
+                kept = self.artifacts.get(number)
+                return (200, kept) if kept is not None else (404, {"message": "404 Not found"})
             case ("POST", "/issues/N/notes"):
                 return 201, {"id": 1}
         if re.fullmatch("/repository/commits/[0-9a-f]{40}/merge_requests", found["rest"] or ""):
@@ -99,11 +103,12 @@ def gitlab_api() -> Iterator[GitLabApi]:
             parts = urlsplit(self.path)
             length = int(self.headers.get("Content-Length") or 0)
             document = json.loads(self.rfile.read(length)) if length else {}
+            made: Any
             if self.headers.get("PRIVATE-TOKEN") != TOKEN:
                 status, made = 401, {"message": "401 Unauthorized"}
             else:
                 status, made = api.answer(self.command, parts.path, document, dict(parse_qsl(parts.query)))
-            data = json.dumps(made).encode()
+            data = made if isinstance(made, bytes) else json.dumps(made).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
