@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from reconciler import change_path, pipeline, project, row_reader
 from reconciler.connection import open_database
 from reconciler.database_url import parse_database_url
 from reconciler.errors import Failed, NotAsExpected, Problem, ReconcileError, Refused, Stale
+from reconciler.guards import CheckResult
 from reconciler.model import Location
 from reconciler.outcome import Outcome
 from reconciler.pipeline import Origin, Request, apply, make_plan, read_for_apply
@@ -195,6 +197,47 @@ def test_a_reviewed_plan_is_one_run(runs: Runs, web: WebServer) -> None:
     runs.commit("isAiEnabled: true", "isWhatsappEnabled: false")
     outcome = runs.run(runs.plan())
     assert (outcome.applied, outcome.kills_run_id) == (2, None)
+
+
+def test_a_kill_of_a_where_goes_first_for_every_row_that_it_means(runs: Runs) -> None:
+    done: list[Outcome] = []
+    with serving() as web:
+        runs.ask(f"{web.url}/hang")
+        of_all = "$where:\n  - match: {status: ACTIVE}\n    set: {isWhatsappEnabled: false}\n"
+        runs.project.commit_state(f"{of_all}{ACME}:\n  isAiEnabled: true\n")
+        thread = threading.Thread(target=lambda: done.append(runs.run()))
+        thread.start()
+        wait_until(lambda: web.paths == ["/hang"])
+        assert (runs.whatsapp(ACME), runs.whatsapp(BOB), runs.ai()) == (False, False, False)
+    thread.join()
+    assert (done[0].plan.counts.kills, done[0].plan.counts.held) == (2, 1)
+    assert {change.action.value for change in runs.plan().changes} == {"hold"}
+
+
+def test_in_a_large_project_the_rest_is_found_by_the_run_after_an_interruption(
+    runs: Runs, web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(change_path, "FEW_ROWS", 0)
+    monkeypatch.setattr(project, "FEW_FILES", 1)
+    monkeypatch.setattr(row_reader, "MOST", 1_000)
+    runs.ask(f"{web.url}/status/200")
+    runs.commit("isAiEnabled: false", "isWhatsappEnabled: true", "Another schema")
+    runs.run()
+    runs.commit("isAiEnabled: true", "isWhatsappEnabled: false")
+    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
+        interrupted.setattr(pipeline, "run_checks", interrupt)
+        runs.run()
+    assert (runs.whatsapp(), runs.ai()) == (False, False)
+    runs.project.state("system: {}\n", "system_settings.yaml")
+    runs.project.commit("Nothing of it")
+    outcome = runs.run()
+    assert (outcome.applied, outcome.plan.is_full) == (1, False)
+    assert runs.ai() is True
+
+
+def interrupt(*_: object) -> dict[str, CheckResult]:
+    """Somebody presses Ctrl-C while the checks are made."""
+    raise KeyboardInterrupt
 
 
 def test_problems_of_the_rest_keep_their_places_and_say_that_the_kills_stay() -> None:
