@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.gitlab_api import TOKEN, GitLabApi, gitlab_api
-from tests.support.project import ACME, BOB, Project
+from tests.support.project import ACME, BOB, TOP, Project
 
 KILL = f"{ACME}:\n  isWhatsappEnabled: {{value: false, reason: 'WhatsApp ban, INC-142'}}\n"
 
@@ -68,6 +72,16 @@ def test_what_was_merged_is_told_in_the_merge_request(project: Project, api: Git
     assert len(project.entries()) == 1
     assert api.notes[1]["body"].startswith("<!-- reconcile:outcome . run=")
     assert "As reviewed" in api.notes[1]["body"]
+
+
+def test_the_documented_pipeline_has_the_form_that_gitlab_asks_for(tmp_path: Path) -> None:
+    page = (TOP / "docs" / "gitlab.md").read_text(encoding="utf-8")
+    [pipeline] = re.findall(r"^```yaml\n(# \.gitlab-ci\.yml\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    file = tmp_path / ".gitlab-ci.yml"
+    file.write_text(pipeline)
+    check = [Path(sys.prefix) / "bin" / "check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", str(file)]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_what_moved_since_the_review_is_told_by_the_plan_that_its_job_has_kept(
