@@ -79,7 +79,7 @@ def test_the_documented_pipeline_has_the_form_that_gitlab_asks_for(tmp_path: Pat
     [pipeline] = re.findall(r"^```yaml\n(# \.gitlab-ci\.yml\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
     file = tmp_path / ".gitlab-ci.yml"
     file.write_text(pipeline)
-    check = [Path(sys.prefix) / "bin" / "check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", str(file)]
+    check = [str(Path(sys.prefix) / "bin" / "check-jsonschema"), "--builtin-schema", "vendor.gitlab-ci", str(file)]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
