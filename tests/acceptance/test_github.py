@@ -375,6 +375,26 @@ def test_a_restore_that_is_held_is_told_again_when_it_is_applied(github: GitHub,
     assert len(github.comments(ban)) == 1
 
 
+def test_a_kill_beside_a_restore_that_needs_checks_is_one_story_and_as_reviewed(
+    github: GitHub, project: Project
+) -> None:
+    """The kill is a run of its own; the checks cannot be made here, so the restore is held by the other."""
+    number, _ = github.open("stop", "system:\n  globalWhatsappEnabled: false\n", "system_settings.yaml")
+    only(github.merge(number), "apply").job("apply")
+    before = len(project.runs())
+    project.state("system:\n  globalWhatsappEnabled: true\n", "system_settings.yaml")
+    number, runs = github.open("both", KILL)
+    assert only(runs, "plan").job("plan").outputs["action"]["held"] == "1"
+    ran = only(github.merge(number), "apply").job("apply")
+    assert ran.ok, ran.log
+    assert (ran.outputs["action"]["kills"], ran.outputs["action"]["held"]) == ("1", "1")
+    kills, rest = project.runs()[before:]
+    assert (kills["counts"]["kills"], rest["counts"]["held"]) == (1, 1)
+    [_, outcome] = github.comments(number)
+    assert "in two transactions, the kills first" in outcome
+    assert "As reviewed" in outcome
+
+
 def test_a_new_repository_does_it_all_with_its_own_files_and_an_empty_cache(
     project: Project, api: GitHubApi, tmp_path: Path
 ) -> None:
