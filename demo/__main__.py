@@ -136,13 +136,17 @@ def ban(story: Story) -> None:
     story.chapter("WhatsApp has banned Bay Street Dental: kill it")
     commit("false", "WhatsApp ban, INC-150")
     story.reconcile()
-    story.chapter("An hour later somebody is impatient: the restore is held, for 24 hours after the kill")
-    commit("true", "New session scanned, INC-150")
-    story.reconcile("--exit-code", ends_with=5)
-    story.chapter("The same commit, 25 hours later (the demo moves the clock): the restore is applied")
     story.sql("UPDATE reconciler.meta SET movable_clock = true")
-    later = datetime.now(UTC) + timedelta(hours=25)
-    story.reconcile("--now", later.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    killed = datetime.now(UTC)
+
+    def after(hours: int) -> str:
+        return (killed + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    story.chapter("Two hours later (the demo moves the clock) somebody is impatient: the restore is held, for 24 hours")
+    commit("true", "New session scanned, INC-150")
+    story.reconcile("--exit-code", "--now", after(2), ends_with=5)
+    story.chapter("The same commit, 25 hours after the kill: the restore is applied")
+    story.reconcile("--now", after(25))
 
 
 def main() -> None:
