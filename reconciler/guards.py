@@ -172,26 +172,35 @@ def _along_with_row(change: Change) -> Change:
 
 
 def _ask_guards(change: Change, situation: Situation) -> tuple[Hold | None, dict[str, str]]:
-    """The first hold that nothing waives, and the waivers that were needed (guard to reason)."""
+    """The hold that lasts longest of those that nothing waives, and the waivers that were needed (guard to reason)."""
     value = situation.desired.get(change.table, {}).get(change.key, _NOBODY).values.get(change.field)
     mark = situation.marks.get((change.table, change.key, change.field), Mark())
     waived: dict[str, str] = {}
+    holds = []
     for hold in _objections(change, mark, situation):
         reason = value.override.get(hold.guard) if value is not None and hold.guard in WAIVABLE else None
         if reason is None:
-            return hold, {}
-        if waiver_digest(hold.guard, reason) in mark.spent:
+            holds.append(hold)
+        elif waiver_digest(hold.guard, reason) in mark.spent:
             spent = f"{hold.explanation}; its waiver was spent on an earlier kill, or stood there before this one"
-            return replace(hold, explanation=spent), {}
-        waived[hold.guard] = reason
-    return None, waived
+            holds.append(replace(hold, explanation=spent))
+        else:
+            waived[hold.guard] = reason
+    return (max(holds, key=_how_long), {}) if holds else (None, waived)
+
+
+def _how_long(hold: Hold) -> tuple[bool, bool, str]:
+    """So that who reads until when it is held is not told of another time when that has come. What a check saw may be
+    otherwise by then, so it is told where nothing else holds.
+    """
+    return hold.guard == UNCOMMITTED, hold.guard == FREEZE and hold.until is None, hold.until or ""
 
 
 _NOBODY = Row("", "", {})
 
 
 def _objections(change: Change, mark: Mark, situation: Situation) -> Iterator[Hold]:
-    """Every guard's hold on a change that is not toward the kill side; the one that asks servers comes last."""
+    """Every guard's hold on a change that is not toward the kill side."""
     restores = change.direction is Direction.RESTORE
     field = _field(change, situation.tables)
     if restores and not situation.committed:

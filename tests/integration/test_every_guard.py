@@ -168,7 +168,7 @@ def test_a_kill_whose_until_has_passed_before_it_was_applied_is_applied_for_all_
     everything_objects(runs)
     runs.commit(ai(timed("true", START - HOUR), timed("false", START - HOUR)))
     outcome, holds = agreed(runs)
-    assert (outcome.applied, holds[ACME].guard) == (1, AFTER)
+    assert (outcome.applied, holds[ACME].guard) == (1, FREEZE)
     assert runs.value("isAiEnabled", BOB) is False
 
 
@@ -205,7 +205,7 @@ def test_a_kill_passes_everything_and_what_a_hand_or_broken_glass_has_left(runs:
     everything_objects(runs)
     runs.commit(limit("{value: 50, reason: it was a mistake}", "5"))
     outcome, holds = agreed(runs)
-    assert (outcome.applied, list(holds), holds[ACME].guard) == (1, [ACME], AFTER)
+    assert (outcome.applied, list(holds), holds[ACME].guard) == (1, [ACME], FREEZE)
     assert (runs.value("aiDailyLimit", ACME), runs.value("aiDailyLimit", BOB)) == (20, 5)
 
 

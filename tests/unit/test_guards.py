@@ -357,6 +357,30 @@ def test_a_check_that_is_waived_is_not_made() -> None:
     assert hold_back([change], about)[0].waived == {REQUIRES: "looked at it myself"}
 
 
+# Several guards at once
+
+
+@pytest.mark.parametrize(
+    ("frozen_for", "guard", "until"),
+    [
+        (timedelta(hours=2), AFTER, "2026-11-27T08:00:00Z"),
+        (timedelta(days=30), FREEZE, "2026-12-26T09:50:00Z"),
+        (None, FREEZE, None),
+    ],
+)
+def test_of_several_guards_the_one_is_told_that_holds_longest(
+    frozen_for: timedelta | None, guard: Guard, until: str | None
+) -> None:
+    frozen = [Frozen("Launch", NOW + frozen_for if frozen_for else None)]
+    field = f"type: boolean, kill: false, {RESTORE}"
+    change = decided(field, False, False, Value(True), mark=KILLED, frozen=frozen, results=FAILED)
+    assert change.hold is not None
+    assert (change.hold.guard, change.hold.until) == (guard, until)
+    change = decided(field, False, False, Value(True), mark=KILLED, frozen=frozen, committed=False)
+    assert change.hold is not None
+    assert change.hold.guard == UNCOMMITTED
+
+
 # Freezes
 
 
