@@ -292,7 +292,7 @@ def canonical_timestamp(text: str) -> str:
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
-            raise NotAValue(f"{shown(text)} has no time zone", f"write {text}Z for UTC, or give an offset")
+            raise NotAValue(f"{shown(text)} has no time zone", f"write {in_utc(text)} for UTC, or give an offset")
         canonical = format_timestamp(moment)
     except NotAValue:
         raise
@@ -301,6 +301,11 @@ def canonical_timestamp(text: str) -> str:
     if re.search(r"[.,][0-9]{6}[0-9]*[1-9]", text):
         raise NotAValue(f"{shown(text)} has more than 6 digits of a second, which is all that Postgres keeps")
     return canonical
+
+
+def in_utc(text: str) -> str:
+    """A time that names no zone, as it is written for UTC; a date alone takes no zone, and so gets its first hour."""
+    return f"{text}Z" if re.search(r"[T ]", text) else f"{text}T00:00:00Z"
 
 
 def _ordinal(value: Json) -> Decimal:

@@ -47,6 +47,7 @@ __all__ = [
     "Project",
     "broken_invariants",
     "leave_alone",
+    "project_of_rows",
     "read_revision",
     "read_schemas",
     "read_the_rest",
@@ -186,6 +187,17 @@ def with_desired(
     if problems:
         raise InvalidInput(problems)
     return msgspec.structs.replace(project, desired=desired, matches=matches or {})
+
+
+def project_of_rows(
+    directory: Path, revision: str, definitions: Definitions, desired: dict[str, dict[str, Row]]
+) -> Project:
+    """A commit as if it said nothing but these rows, which are all that a kill looks at: what is wrong elsewhere in it
+    stands in the way of whatever else it asks for. The policy's rules are not asked.
+    """
+    repository = Repository.open(directory)
+    commit = repository.commit(revision)
+    return Project(definitions, desired, _revision(commit, dirty=False), repository, commit)
 
 
 def refuse_uncommitted(project: Project) -> None:

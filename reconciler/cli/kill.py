@@ -23,14 +23,14 @@ from reconciler.fields import format_timestamp
 from reconciler.hosts.pull_request import PullRequest
 from reconciler.origin import origin_of
 from reconciler.outcome import Proving
-from reconciler.pipeline import Ending, Request, apply, make_plan, read_for_apply
+from reconciler.pipeline import Ending, Request, apply, make_plan
 from reconciler.plan import Plan, Scope
 from reconciler.playbook import Playbook
-from reconciler.project import read_revision
+from reconciler.project import Project
 from reconciler.report import render_outcome
 from reconciler.report.diff import render_files
 from reconciler.report.incident import lines_after_kill, lines_of_playbooks, pull_request_body
-from reconciler.runbook.committed import Committed, known_playbooks, read_committed
+from reconciler.runbook.committed import Committed, known_playbooks, read_committed, rows_alone
 from reconciler.runbook.in_effect import read_live
 from reconciler.runbook.kill import (
     Kill,
@@ -45,7 +45,7 @@ from reconciler.runbook.kill import (
 from reconciler.runbook.playbooks import Runbook
 from reconciler.runbook.side_branch import Base, branch_name, commit_on_branch
 from reconciler.runbook.subject import Subject
-from reconciler.targets import chosen
+from reconciler.targets import chosen, need_target
 
 _LIVE_SECONDS = 5.0
 
@@ -136,8 +136,10 @@ class _Killing:
             return 0
         message = message_of_kill(kill, playbook, self.reason, self.incident)
         branch, commit = self._commit(base, kill, message)
-        code, plan, run = self._apply(kill, branch, commit) if self.options["at_once"] else (0, None, None)
-        plan = plan or self._plan(kill, commit)
+        rows = {(table, key) for table, key, _ in kill.fields}
+        project = rows_alone(self.directory, commit, committed, kill.files, rows)
+        code, plan, run = self._apply(kill, branch, project) if self.options["at_once"] else (0, None, None)
+        plan = plan or self._plan(kill, project)
         if branch is not None:
             body = pull_request_body(
                 playbook, "kill", plan, reason=self.reason, message=message, now=datetime.now(UTC), applied=run
@@ -182,31 +184,29 @@ class _Killing:
         say(f"Committed {commit[:12]} on {branch}, from {base.name}: {paths}. What is checked out is as it was.")
         return branch, commit
 
-    def _request(self, kill: Kill, commit: str) -> Request:
+    def _request(self, kill: Kill) -> Request:
         rows = tuple(sorted({f"{table}/{key}" for table, key, _ in kill.fields}))
         return Request(
             directory=self.directory,
-            revision=commit,
             scope=Scope(rows=rows),
             fields=kill.fields,
             ahead=True,
             reason=self.why,
         )
 
-    def _plan(self, kill: Kill, commit: str) -> Plan | None:
+    def _plan(self, kill: Kill, project: Project) -> Plan | None:
         """The plan of the commit, shown; None where there is none."""
         if self.database.connection is None or not kill.fields:
             return None
-        request = self._request(kill, commit)
         try:
-            plan = make_plan(self.database.connection, request, read_revision(self.directory, commit, may_defer=True))
+            plan = make_plan(self.database.connection, self._request(kill), project)
         except ReconcileError as error:
             say(f"note: there is no plan: {error}")
             return None
         show_plan(plan, "text")
         return plan
 
-    def _apply(self, kill: Kill, branch: str | None, commit: str) -> tuple[int, Plan | None, str | None]:
+    def _apply(self, kill: Kill, branch: str | None, project: Project) -> tuple[int, Plan | None, str | None]:
         """Apply the commit: the exit code, the plan and the run's id. What goes wrong is said, and not raised."""
         if not kill.fields:
             return 0, None, None
@@ -216,10 +216,10 @@ class _Killing:
         if connection is None:
             self.undone.append(f"not applied, the database does not answer: {self._again(branch, kill)}")
             return DatabaseProblem.exit_code, None, None
-        request = self._request(kill, commit)
+        request = self._request(kill)
         plan: Plan | None = None
         try:
-            project = read_for_apply(request)
+            need_target(project.definitions.policy.targets)
             if must_ask(self.options["yes"]):
                 plan = make_plan(connection, request, project)
                 show_plan(plan, "text", sys.stderr)

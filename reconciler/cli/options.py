@@ -51,7 +51,9 @@ class Moment(click.ParamType[datetime]):
         except ValueError:
             self.fail(f"{value} is not a time: write 2026-11-27T09:00:00Z", param, ctx)
         if moment.tzinfo is None:
-            self.fail(f"{value} has no time zone: write {value}Z for UTC", param, ctx)
+            from reconciler.fields import in_utc  # only a mistake needs it
+
+            self.fail(f"{value} has no time zone: write {in_utc(str(value))} for UTC", param, ctx)
         return moment
 
 

@@ -13,16 +13,17 @@ import msgspec
 
 from reconciler.desired import read_desired, table_of
 from reconciler.documents import read_document
+from reconciler.edit_files import EditedFile
 from reconciler.errors import InvalidInput, Problem, ReconcileError
-from reconciler.model import Row
-from reconciler.project import FOLDERS, SCHEMAS, STATE
+from reconciler.model import Row, RowKey
+from reconciler.project import FOLDERS, SCHEMAS, STATE, Project, project_of_rows
 from reconciler.repository import Repository
 from reconciler.runbook.playbooks import Runbook, load_runbook, read_playbook_files
 from reconciler.schema import Definitions, read_definitions
 from reconciler.sources import SourceFile
 from reconciler.targets import files_for
 
-__all__ = ["Committed", "known_playbooks", "read_committed", "rows_asked_for"]
+__all__ = ["Committed", "known_playbooks", "read_committed", "rows_alone", "rows_asked_for"]
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -80,3 +81,19 @@ def rows_asked_for(
     if problems:
         raise InvalidInput(problems)
     return desired
+
+
+def rows_alone(
+    directory: Path, revision: str, committed: Committed, edited: Sequence[EditedFile], rows: Collection[RowKey]
+) -> Project:
+    """The commit that these edits of a Committed made, read no further than for these rows."""
+    definitions = committed.runbook.definitions
+    becomes = {file.path: file for file in committed.files} | {
+        file.path: SourceFile(file.path, None, file.after) for file in edited
+    }
+    asked = rows_asked_for(list(becomes.values()), definitions, {table for table, _ in rows})
+    desired = {
+        table: {key: row for key, row in of_table.items() if (table, key) in rows}
+        for table, of_table in asked.items()
+    }
+    return project_of_rows(directory, revision, definitions, desired)

@@ -328,18 +328,44 @@ def test_at_a_terminal_now_shows_the_plan_and_takes_no_for_an_answer(
     assert database.row("tenants", ACME)["isWhatsappEnabled"] is True
 
 
-def test_a_mistake_in_another_tables_file_does_not_stop_the_commit_and_is_said(
+@pytest.mark.parametrize(
+    ("file", "mistake"),
+    [
+        ("system_settings.yaml", "system: {globalAiEnabled: maybe}\n"),
+        ("tenants/bob.yaml", f"{BOB}: {{aiDailyLimit: 500, aiMonthlyLimit: 5}}\n"),
+        ("tenants/acme.yaml", f"{ACME}: {{aiDailyLimit: 500, aiMonthlyLimit: 5}}\n"),
+    ],
+    ids=["a mistake in another table", "a rule that another row breaks", "a rule that the row breaks already"],
+)
+def test_what_is_wrong_in_git_besides_the_kill_stops_every_run_but_no_kill(
+    hosted: tuple[Project, Path], database: Database, file: str, mistake: str
+) -> None:
+    project, _ = hosted
+    project.state(mistake, file)
+    project.commit("Broken by somebody")
+    project.repo.git("push", "--quiet")
+    assert project.run().code == 3
+    done = project.run(*BAN, "--now", "--yes", "--no-pr", environment=PEOPLE)
+    assert done.code == 0, str(done)
+    assert len(branches(project)) == 1
+    assert database.row("tenants", ACME)["isWhatsappEnabled"] is False
+    assert (database.row("tenants", ACME)["aiDailyLimit"], database.row("tenants", BOB)["aiDailyLimit"]) == (50, 50)
+
+
+def test_a_kill_that_would_itself_break_a_rule_is_refused_before_anything_is_done(
     hosted: tuple[Project, Path], database: Database
 ) -> None:
     project, _ = hosted
-    project.state("system: {globalAiEnabled: maybe}\n", "system_settings.yaml")
-    project.commit("Broken by somebody")
+    project.edit_schema("policy", "status != 'ARCHIVED' or not isWhatsappEnabled", "isWhatsappEnabled or isAiEnabled")
+    project.edit_schema("policy", "an archived tenant must have WhatsApp off", "one of the two must be on")
+    project.state(f"{ACME}: {{isAiEnabled: false}}\n", "tenants/acme.yaml")
+    project.commit("A rule that forbids kills")
     project.repo.git("push", "--quiet")
-    done = project.run(*BAN, "--now", "--yes", "--no-pr", environment=PEOPLE)
-    assert done.code == 1
-    assert "state/system_settings.yaml:1" in done.err
-    assert len(branches(project)) == 1
-    assert database.row("tenants", ACME)["isWhatsappEnabled"] is True
+    done = project.run(*BAN, "--now", "--yes", environment=PEOPLE)
+    assert done.code == 3
+    assert "the edited state would break a rule. Nothing was changed" in done.err
+    assert "one of the two must be on" in done.err
+    assert branches(project) == []
 
 
 def test_a_kill_until_a_time_says_so_in_git(hosted: tuple[Project, Path]) -> None:

@@ -128,6 +128,8 @@ def test_what_fits_becomes_its_canonical_value(field: Field, yaml: str, value: J
         (ENUM, "xyz", '"xyz" is not one of the values (one of ACTIVE, SUSPENDED, no)'),
         (ENUM, "[ACTIVE]", "a list is not one of the values (one of ACTIVE, SUSPENDED, no)"),
         (TimestampField(), "2026-11-27T09:00:00", "has no time zone (write 2026-11-27T09:00:00Z for UTC"),
+        (TimestampField(), "2026-11-27 09:00", "has no time zone (write 2026-11-27 09:00Z for UTC"),
+        (TimestampField(), "2026-11-27", "has no time zone (write 2026-11-27T00:00:00Z for UTC"),
         (TimestampField(), "tomorrow", '"tomorrow" is not a timestamp (write 2026-11-27T09:00:00Z)'),
         (TimestampField(), "1764234000", "1764234000 is not a timestamp"),
         (TimestampField(), "0001-01-01T00:00:00+05:00", "is not a timestamp"),
