@@ -97,18 +97,18 @@ def compare(
         {
             "keys": text_array(list(desired)),
             "digests": uuid_array(
-                row_digest(key, digest({name: value.data for name, value in row.values.items()}))
-                for key, row in desired.items()
+                row_digest(key, digest(row.data)) for key, row in desired.items()
             ),
             "table": table.name,
             "only": text_array(only_keys or []),
         },
-    ).fetchall()
+    )
+    made = _Rows(table)
     return [
         Seen(
             key,
-            _row(table, key, document) if exists else None,
-            _row(table, key, base) if base is not None else None,
+            made.row(key, document) if exists else None,
+            made.row(key, base) if base is not None else None,
             label,
         )
         for key, exists, document, base, label in rows
@@ -142,15 +142,17 @@ def lock_rows(
         row_hash=row_hash(connection, table, relation, "t"),
         table=relation.identifier,
     )
+    made = _Rows(table)
     found = {
-        key: rest for key, *rest in connection.execute(statement, {"keys": text_array([row.key for row in seen])})
+        key: (made.row(key, document), label, tenant_id, hashed)
+        for key, document, label, tenant_id, hashed in connection.execute(
+            statement, {"keys": text_array([row.key for row in seen])}
+        )
     }
-    again = []
-    for row in seen:
-        document, label, tenant_id, hashed = found.get(row.key, (None, None, None, None))
-        actual = _row(table, row.key, document) if document is not None else None
-        again.append(Seen(row.key, actual, row.base, label, tenant_id, hashed))
-    return again
+    return [Seen(row.key, actual, row.base, *rest) for row in seen for actual, *rest in (found.get(row.key, _GONE),)]
+
+
+_GONE = (None, None, None, None)
 
 
 def expectations(
@@ -236,8 +238,19 @@ def _ledger(*, has_ledger: bool, limited: bool) -> sql.SQL:
     return sql.SQL("SELECT key, digest, applied FROM reconciler.managed_row WHERE table_name = %(table)s" + only)
 
 
-def _row(table: Table, key: str, document: str) -> Row:
-    return Row(table.name, key, {name: Value(data) for name, data in from_text(document).items()})
+class _Rows:
+    """Makes Rows of what the server sends; rows with the same document, as most are, share their values."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table.name
+        self._values: dict[str, dict[str, Value]] = {}
+
+    def row(self, key: str, document: str) -> Row:
+        values = self._values.get(document)
+        if values is None:
+            values = {name: Value(data) for name, data in from_text(document).items()}
+            self._values[document] = values
+        return Row(self._table, key, values)
 
 
 def count_rows(connection: Connection[Any], relation: Relation) -> int:

@@ -6,7 +6,7 @@ set-based, so their number depends on the tables and on which fields change toge
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from psycopg import Connection, sql
@@ -32,13 +32,15 @@ def take_lock(connection: Connection[Any]) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
 
 
-def update_rows(
-    connection: Connection[Any], table: Table, relation: Relation, changes: Sequence[Change]
-) -> dict[RowKey, int | None]:
-    """Write the changed columns, and only those, of rows that exist. Returns the server's hash of each (`drifted`).
+Written = Callable[[], dict[RowKey, int | None]]
+"""Waits for the server to have written rows; gives its hash of each (`drifted`). Raises Failed where one had moved."""
 
-    Compare-and-set on the values that the plan saw. Raises Failed where one has moved: the row was locked, so only a
-    trigger or a rule of the database can be behind it.
+
+def update_rows(connection: Connection[Any], table: Table, relation: Relation, changes: Sequence[Change]) -> Written:
+    """Write the changed columns, and only those, of rows that exist.
+
+    Compare-and-set on the values that the plan saw. A row was locked, so where one has moved only a trigger or a rule
+    of the database can be behind it.
     """
     rows: dict[str, list[Change]] = {}
     for change in changes:
@@ -46,23 +48,34 @@ def update_rows(
     by_fields: dict[tuple[str, ...], list[str]] = {}
     for key, of_row in rows.items():
         by_fields.setdefault(tuple(change.field for change in of_row), []).append(key)
-    hashes: dict[RowKey, int | None] = {}
-    for fields, keys in by_fields.items():
-        written = connection.execute(
-            _update_statement(connection, table, relation, fields),
-            {
-                "keys": text_array(keys),
-                "before": text_array([to_text({c.field: _json(c.before) for c in rows[key]}) for key in keys]),
-                "after": text_array([to_text({c.field: _json(c.after) for c in rows[key]}) for key in keys]),
-            },
-        ).fetchall()
-        hashes |= {(table.name, key): hashed for key, hashed in written}
-        if len(written) != len(keys):
-            raise Failed(
-                f"{len(keys) - len(written)} of {len(keys)} rows of {relation} did not take the change although they "
-                "were locked: look for a trigger, a rule or row-level security on the table. Nothing was applied."
-            )
-    return hashes
+    sent = [
+        (
+            len(keys),
+            connection.execute(
+                _update_statement(connection, table, relation, fields),
+                {
+                    "keys": text_array(keys),
+                    "before": text_array([to_text({c.field: _json(c.before) for c in rows[key]}) for key in keys]),
+                    "after": text_array([to_text({c.field: _json(c.after) for c in rows[key]}) for key in keys]),
+                },
+            ),
+        )
+        for fields, keys in by_fields.items()
+    ]
+
+    def written() -> dict[RowKey, int | None]:
+        hashes: dict[RowKey, int | None] = {}
+        for expected, cursor in sent:
+            found = cursor.fetchall()
+            if len(found) != expected:
+                raise Failed(
+                    f"{expected - len(found)} of {expected} rows of {relation} did not take the change although they "
+                    "were locked: look for a trigger, a rule or row-level security on the table. Nothing was applied."
+                )
+            hashes |= {(table.name, key): hashed for key, hashed in found}
+        return hashes
+
+    return written
 
 
 def _update_statement(
@@ -143,7 +156,7 @@ def applied_after(
         row = (change.table, change.key)
         if row not in after:
             known = base.get(row)
-            after[row] = {name: value.data for name, value in known.values.items()} if known else {}
+            after[row] = dict(known.data) if known else {}
         if change.action is Action.RELEASE:
             after[row].pop(change.field, None)
             moved.add(row)

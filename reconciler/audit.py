@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from psycopg import Connection, sql
+from psycopg import Connection, Cursor, sql
 
 from reconciler.canonical import to_text
 from reconciler.catalog import Catalog, Relation
@@ -41,8 +41,8 @@ def write_entries(
     run: RunRecord,
     actor_user_id: str | None,
     events: Mapping[str, str],
-) -> int:
-    """Write the audit entries of the run's changes. Returns how many there are.
+) -> Cursor[Any]:
+    """Write the audit entries of the run's changes. Returns the cursor, whose `rowcount` is how many there are.
 
     `events` gives the event type of each table.
     """
@@ -71,7 +71,7 @@ def write_entries(
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
         values=sql.SQL(", ").join(values),
     )
-    cursor = connection.execute(
+    return connection.execute(
         statement,
         {
             "run": run.id,
@@ -80,7 +80,6 @@ def write_entries(
             "common": to_text(_common(run)),
         },
     )
-    return cursor.rowcount
 
 
 _METADATA = sql.SQL(

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.model import Json
+from reconciler.model import Json, Missing
 
 _EXACT_AS_INT = 2_000
 """Digits up to which a decimal without a fraction becomes an int, as it does in the server's JSON: all that state can
@@ -32,12 +32,14 @@ def number(text: str) -> int | Decimal:
     return int(value)
 
 
-def equal(one: Json, other: Json) -> bool:
+def equal(one: Json | Missing, other: Json | Missing) -> bool:
     """Whether two canonical values are the same value. `True` is not 1, wherever in a structure it stands."""
     kind = type(one)
     if kind is not type(other):
         return False
-    return to_text(one) == to_text(other) if kind is list or kind is dict else one == other
+    if kind is list or kind is dict:
+        return _ENCODER.encode(one) == _ENCODER.encode(other)
+    return one == other
 
 
 DIGEST_BYTES = 16

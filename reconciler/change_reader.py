@@ -18,11 +18,12 @@ from psycopg import Connection
 
 from reconciler import row_reader
 from reconciler.catalog import Catalog
-from reconciler.desired import read_desired, table_of
+from reconciler.desired import table_of
 from reconciler.documents import PlainDocument
 from reconciler.ledger_sync import Sync, applied_beyond, read_pending
 from reconciler.listing import STATE, Listing
 from reconciler.model import WHERE, RowKey
+from reconciler.nodes import Document
 from reconciler.plan import Scope
 from reconciler.project import Project
 from reconciler.row_blocks import RowBlocks
@@ -50,54 +51,73 @@ class ChangeReader(RowReader):
     ) -> None:
         super().__init__(connection, project, listing, catalog)
         self._before = before
+        self._wanted: set[RowKey] = set()
+        self._before_change: dict[RowKey, Collection[str]] = {}
+        """The fields that the files which have changed named before, of the rows that were read of them."""
 
     def read(self, scope: Scope, *, is_full: bool) -> Found:
         """Raises TooMuch where reading all is less work."""
+        pending = read_pending(self.connection)
+        self._wanted = pending.keys() | rows_of(scope)
+        if is_full:
+            self._wanted |= self.drifted()
+        state = self.state_of(self._documents(pending), self._wanted)
+        return self.found(state, self._wanted, self._managed(state))
+
+    def _documents(self, pending: Mapping[RowKey, list[str]]) -> Iterator[Document | PlainDocument]:
+        """All that is to be read, one document at a time; which rows are wanted is known once this has ended."""
         old, new = dict(self.listing.repository.entries_at(self._before.commit, (STATE,), [])), self.listing.state
         changed = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
-        pending = read_pending(self.connection)
-        wanted = pending.keys() | rows_of(scope)
-        if is_full:
-            wanted |= self.drifted()
-        old_documents, new_documents = self._compare(changed, old, wanted)
-        old_state = read_desired(old_documents, self.project.definitions, STATE, [])
-        for document in (*new_documents, *old_documents):
-            table = table_of(document.path, STATE)
-            wanted |= {(table, key) for key in rows_named(document)}
-            self.read_already |= {(document.path, key) for key in rows_named(document)}
-        if len(wanted) > self._before.rows * row_reader.MOST:
+        yield from self._compare(changed, old)
+        if len(self._wanted) > self._before.rows * row_reader.MOST:
             raise TooMuch
         named = {path for files in pending.values() for path in files if path in new}.difference(changed)
-        unchanged = list(self.find(wanted, sorted(named)))
-        elsewhere = [path for path in new if path not in named]
-        spread = self.find(self._spread(wanted, pending, old_state, unchanged), elsewhere)
-        state = self.state_of([*new_documents, *unchanged, *spread], wanted)
-        return self.found(state, wanted, self._managed(old_state, state))
+        elsewhere: dict[RowKey, list[str]] = {}
+        for document in self.find(self._wanted, sorted(named)):
+            name = table_of(document.path, STATE)
+            for key, fields in rows_named(document).items():
+                elsewhere.setdefault((name, key), []).extend(fields)
+            yield document
+        known = {
+            row: [*self._before_change.get(row, ()), *elsewhere[row]]
+            if row in elsewhere
+            else self._before_change.get(row, ())
+            for row in self._wanted
+        }
+        spread = applied_beyond(self.connection, known)
+        spread |= {row for row in pending if not pending[row]}
+        yield from self.find(spread, [path for path in new if path not in named])
 
-    def _compare(
-        self, changed: Collection[str], old: Mapping[str, str], wanted: Collection[RowKey]
-    ) -> tuple[Documents, Documents]:
-        """What is to be looked at of files that have changed, as they were and as they are: rows that are not the same
-        in both, and those that are wanted anyway.
+    def _compare(self, changed: Collection[str], old: Mapping[str, str]) -> Iterator[Document | PlainDocument]:
+        """What is to be looked at of files that have changed: rows that are not the same in both versions, and those
+        that are wanted anyway. They are wanted from here on.
         """
-        others = keys_by_table(wanted)
-        old_documents: Documents = []
-        new_documents: Documents = []
-        whole = rows = 0
+        others = keys_by_table(self._wanted)
+        whole = 0
         for done, (path, old_file, new_file) in enumerate(self._versions(changed, old)):
             self.listing.progress("reading", done, len(changed))
-            found = self._changed_blocks(path, old_file, new_file, others.get(table_of(path, STATE), ()))
+            table = table_of(path, STATE)
+            found = self._changed_blocks(path, old_file, new_file, others.get(table, ()))
             if found is None:
                 whole += 1
-                found = read_whole(old_file, []), read_whole(new_file, self.problems)
-            old_documents += found[0]
-            new_documents += found[1]
-            rows += max(sum(len(rows_named(document)) for document in documents) for documents in found)
-            if whole > len(self.listing.state) * row_reader.MOST or rows > self._before.rows * row_reader.MOST:
+                found = _fields_of(read_whole(old_file, [])), read_whole(new_file, self.problems)
+            old_fields, documents = found
+            self._note(path, old_fields, documents)
+            if whole > len(self.listing.state) * row_reader.MOST or WHERE in _fields_of(documents):
                 raise TooMuch
-        if any(WHERE in rows_named(document) for document in new_documents):
-            raise TooMuch
-        return old_documents, new_documents
+            yield from documents
+
+    def _note(self, path: str, old_fields: Mapping[str, Collection[str]], documents: Documents) -> None:
+        """Remember what was read of a file that has changed."""
+        table = table_of(path, STATE)
+        keys = old_fields.keys() | {key for document in documents for key in rows_named(document)}
+        for key in keys:
+            row = (table, key)
+            self._wanted.add(row)
+            if key in old_fields:
+                before = self._before_change.get(row)
+                self._before_change[row] = old_fields[key] if before is None else [*before, *old_fields[key]]
+        self.read_already[path] = keys
 
     def _versions(
         self, changed: Collection[str], old: Mapping[str, str]
@@ -119,8 +139,10 @@ class ChangeReader(RowReader):
 
     def _changed_blocks(
         self, path: str, old_file: SourceFile | None, new_file: SourceFile | None, keep: Collection[str]
-    ) -> tuple[Documents, Documents] | None:
-        """The rows that are not the same in both, and those of `keep`; None where the files must be read whole."""
+    ) -> tuple[Mapping[str, Collection[str]], Documents] | None:
+        """The fields that the old file named of rows that are not the same in both, and of those of `keep`, and these
+        rows of the new one; None where the files must be read whole.
+        """
         old = RowBlocks.of(path, old_file.data) if old_file is not None else RowBlocks(path, 0, {})
         new = RowBlocks.of(path, new_file.data) if new_file is not None else RowBlocks(path, 0, {})
         if old is None or new is None or not self.bodies.are_plain(new.bodies.values()):
@@ -130,39 +152,25 @@ class ChangeReader(RowReader):
             return None
         keys = gone.keys() | {key for key, body in new.bodies.items() if old.bodies.get(key) != body}
         keys |= old.named(keep) | new.named(keep)
-        return [PlainDocument(path, old.rows(keys, self.bodies))], [PlainDocument(path, new.rows(keys, self.bodies))]
+        return old.fields(keys, self.bodies), [PlainDocument(path, new.rows(keys, self.bodies))]
 
-    def _spread(
-        self,
-        wanted: Collection[RowKey],
-        pending: Mapping[RowKey, list[str]],
-        old_state: State,
-        unchanged: Documents,
-    ) -> set[RowKey]:
-        """The wanted rows of which something stands where it has not changed, and was not read yet.
-
-        That is what the ledger holds of a row beyond what was read of it.
-        """
-        known: dict[RowKey, list[str]] = {row: [] for row in wanted}
-        for name, rows in old_state.items():
-            for key, row in rows.items():
-                known[name, key] += row.values
-        for document in unchanged:
-            name = table_of(document.path, STATE)
-            for key, fields in rows_named(document).items():
-                if (name, key) in known:  # a file that was read whole names others, too
-                    known[name, key] += fields
-        return applied_beyond(self.connection, known) | {row for row in pending if not pending[row]}
-
-    def _managed(self, old_state: State, state: State) -> tuple[int, int]:
+    def _managed(self, state: State) -> tuple[int, int]:
         """How many rows and fields git names by now, from how many it named before."""
         rows, fields = self._before.rows, self._before.fields
-        for name in old_state.keys() | state.keys():
-            old_rows, new_rows = old_state.get(name, {}), state.get(name, {})
-            for key in old_rows.keys() | new_rows.keys():
-                old = old_rows[key].values if key in old_rows else {}
-                new = new_rows[key].values if key in new_rows else {}
-                elsewhere = sum((value.file, key) not in self.read_already for value in new.values())
-                fields += len(new) - elsewhere - len(old)
-                rows += (key in new_rows) - (key in old_rows or elsewhere > 0)
+        for name, key in self._wanted:
+            row = state.get(name, {}).get(key)
+            values = row.values.values() if row is not None else ()
+            elsewhere = sum(key not in self.read_already.get(value.file, ()) for value in values)
+            before = self._before_change.get((name, key))
+            fields += len(values) - elsewhere - (len(before) if before is not None else 0)
+            rows += (row is not None) - (before is not None or elsewhere > 0)
         return rows, fields
+
+
+def _fields_of(documents: Documents) -> dict[str, Collection[str]]:
+    """The rows that documents name, each with its fields."""
+    return {
+        key: [name for name in fields if not name.startswith("$")]
+        for document in documents
+        for key, fields in rows_named(document).items()
+    }

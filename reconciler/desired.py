@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from reconciler.documents import PlainDocument
 from reconciler.errors import Problem, nearest
 from reconciler.fields import JsonField, NotAValue, canonical_timestamp, resolve_plainly
-from reconciler.model import WAIVABLE, WHERE, Json, Location, Match, Row, Then, Value
+from reconciler.model import WAIVABLE, WHERE, Json, Location, Match, PlainShape, PlainValues, Row, Then, Value
 from reconciler.nodes import Document, Mapping, Node, Scalar
 from reconciler.schema import Definitions, Table
 
@@ -21,6 +21,9 @@ LONG_FORM = ("value", "reason", "until", "then", "override")
 """What may stand beside a value in the long form."""
 
 DIRECTIVES = ("$expect",)
+
+_MOST_SHAPES = 20_000
+"""So many shapes of rows are remembered; a fleet whose rows are all different gains nothing by more."""
 
 _NULLS = ("null", "Null", "NULL", "~")
 
@@ -76,6 +79,7 @@ class _TableReader:
         self._rows = rows
         self._problems = problems
         self._memo: dict[str, _Memo] = {name: {} for name in table.fields}
+        self._shapes: dict[tuple[tuple[str, str, int, int], ...], PlainShape] = {}
         self.matches: list[Match] = []
 
     def read(self, document: Document | PlainDocument) -> None:
@@ -112,28 +116,43 @@ class _TableReader:
 
     def _read_plain(self, document: PlainDocument) -> bool:
         """Take all rows if nothing is wrong with any, and none has been named before; else take none, and say so."""
-        table, file, memos = self._table.name, document.path, self._memo
+        table, file, shapes = self._table.name, document.path, self._shapes
         rows: dict[str, Row] = {}
         for key, (place, fields) in document.rows.items():
-            values: dict[str, Value] = {}
-            for name, (_, text, line, column) in fields.items():
-                memo = memos.get(name)
-                if memo is None:
+            said = tuple([(name, text, line - place, column) for name, (_, text, line, column) in fields.items()])
+            shape = shapes.get(said)
+            if shape is None:
+                data = self._parse_plain(said)
+                if data is None:
                     return False
-                if text not in memo:
-                    try:
-                        memo[text] = self._table.fields[name].parse(Scalar(text, True, line, column))
-                    except NotAValue:
-                        return False
-                values[name] = Value(memo[text], file, line, column)
-            rows[key] = Row(table, key, values, Location(file, place, 1), {})
+                places = {name: (line, column) for name, _, line, column in said}
+                if len(shapes) >= _MOST_SHAPES:
+                    shapes.clear()
+                shape = shapes[said] = PlainShape(data, places)
+            rows[key] = Row(table, key, PlainValues(shape, file, place), Location(file, place, 1), {})
         if not self._rows.keys().isdisjoint(rows):
             return False
         self._rows.update(rows)
         return True
 
+    def _parse_plain(self, said: Iterable[tuple[str, str, int, int]]) -> dict[str, Json] | None:
+        """The values of fields in plain words; None where anything is wrong with one."""
+        data: dict[str, Json] = {}
+        for name, text, line, column in said:
+            memo = self._memo.get(name)
+            if memo is None:
+                return None
+            if text not in memo:
+                try:
+                    memo[text] = self._table.fields[name].parse(Scalar(text, True, line, column))
+                except NotAValue:
+                    return None
+            data[name] = memo[text]
+        return data
+
     def _read_row(self, row: Row, node: Mapping, file: str) -> None:
-        values, memos = row.values, self._memo
+        values, memos = dict(row.values), self._memo
+        row.values = values
         for name, child in node.items.items():
             memo = memos.get(name)
             if memo is None:

@@ -62,7 +62,11 @@ def diff_row(
         wanted = desired.values.get(name) if desired else None
         before: _Side = MISSING if base is None or name not in base.values else base.values[name].data
         has: _Side = MISSING if actual is None or name not in actual.values else actual.values[name].data
-        verdict = _decide(table.fields.get(name), wanted, before, has, marks.get(name))
+        mark, field = marks.get(name), table.fields.get(name)
+        in_sync = wanted is not None and equal(wanted.data, before) and equal(before, has)
+        if in_sync and mark is None and field is not None:
+            continue  # as most fields are, of which `_decide` says the same
+        verdict = _decide(field, wanted, before, has, mark)
         if verdict is None:
             continue
         finding, action, direction, explanation = verdict

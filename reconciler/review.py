@@ -128,7 +128,7 @@ def _as_rows(table: str, matches: Sequence[Match]) -> dict[str, Row]:
     for match in matches:
         key = f"{WHERE} {rows_meant(match.columns)}"
         row = rows.setdefault(key, Row(table, key, {}, match.location))
-        row.values.update(match.values)
+        row.values = {**row.values, **match.values}
     return rows
 
 

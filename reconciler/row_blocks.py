@@ -81,6 +81,10 @@ class RowBlocks:
         """Those of the keys that are here, as they stand in the file."""
         return self.bodies.keys() & {key.encode() for key in keys}
 
+    def fields(self, keys: Collection[bytes], bodies: Bodies) -> dict[str, Collection[str]]:
+        """The names of the fields of those of the rows that are here; rows with the same body share them."""
+        return {key.decode(): bodies.fields(self.bodies[key]) or () for key in keys if key in self.bodies}
+
     def rows(self, keys: Collection[bytes], bodies: Bodies) -> PlainRows:
         """Those of the rows that are here, as `read_plain_rows` gives them of the whole file."""
         rows: PlainRows = {}

@@ -80,8 +80,8 @@ class RowReader:
         self.catalog = catalog
         self.problems: list[Problem] = []
         self.bodies = Bodies()
-        self.read_already: set[tuple[str, str]] = set()
-        """Path and key of what was read of files that are not to be read whole; `find` leaves it out."""
+        self.read_already: dict[str, Collection[str]] = {}
+        """By path, the keys of what was read of it; `find` leaves them out."""
 
     def drifted(self) -> set[RowKey]:
         """The rows that do not have in the database what was applied last.
@@ -119,11 +119,11 @@ class RowReader:
         if blocks is not None and not named:
             return
         if blocks is not None and self.bodies.are_plain(blocks.bodies.values()):
-            left = {key for key in named if (file.path, key.decode()) not in self.read_already}
+            left = {key for key in named if key.decode() not in self.read_already.get(file.path, ())}
             yield PlainDocument(file.path, blocks.rows(left, self.bodies))
             return
         for document in read_whole(file, self.problems):
-            if not any((file.path, key) in self.read_already for key in rows_named(document)):  # or all
+            if file.path not in self.read_already:  # else it was read whole
                 yield document
 
     def state_of(self, documents: Iterable[Document | PlainDocument], wanted: Collection[RowKey]) -> State:

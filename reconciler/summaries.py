@@ -160,4 +160,4 @@ class _Maker:
 
 
 def _digest_of(row: Row) -> bytes:
-    return digest({name: value.data for name, value in row.values.items()})
+    return digest(row.data)

@@ -6,7 +6,10 @@ nothing; how each is written is told in `apply`, `audit`, `ledger` and `ledger_s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+
+from psycopg import Pipeline
 
 from reconciler.apply import applied_after, create_row, update_rows
 from reconciler.audit import find_actor, tenants_of, write_entries
@@ -29,49 +32,66 @@ def write_run(connection: DatabaseConnection, project: Project, decision: Decisi
     Raises Failed where a row does not take its change, Refused where there are not as many entries as changes: the
     caller's transaction must then be rolled back.
     """
-    tables = project.definitions.tables
-    plan = decision.plan
-    writes = plan.writes
-    record_run(connection, run)
-    entries = 0
-    hashes = dict(decision.hashes)
-    if writes:
-        tenants = dict(decision.tenants)
-        for name, table in tables.items():
-            of_table = [change for change in writes if change.table == name]
-            relation = relation_of(decision.catalog, table)
-            hashes |= update_rows(connection, table, relation, [c for c in of_table if c.action is Action.UPDATE])
-            for row, changes in _created(of_table).items():
-                tenants[row] = create_row(connection, table, relation, changes)
-        audit = project.definitions.policy.audit
-        record_changes(connection, run.id, writes, tenants_of(writes, tables, tenants, audit))
-        actor = find_actor(connection, audit, decision.catalog, run.author_email)
-        events = {name: table.definition.audit.event for name, table in tables.items()}
-        entries = write_entries(connection, audit, decision.catalog, run, actor, events)
-        if entries != len(writes):
-            raise Refused(f"{entries} audit entries for {len(writes)} changes: nothing was applied")
-    if not (run.dirty or run.ahead):
-        # Where a field is left at odds with what is applied, the hash of the row would hide it.
-        for change in plan.changes:
-            if change.action is Action.HOLD or change.action is Action.KEEP:
-                hashes[change.table, change.key] = None
-        record_applied(connection, run.id, applied_after(plan.changes, decision.base), hashes)
-        if (project.matches or decision.head.has_matches) and not plan.scope.rows:
+    tables, plan, writes = project.definitions.tables, decision.plan, decision.plan.writes
+    audit = project.definitions.policy.audit
+    tenants = dict(decision.tenants)
+    for row, changes in _by_row(writes, Action.CREATE).items():
+        relation = relation_of(decision.catalog, tables[row[0]])
+        tenants[row] = create_row(connection, tables[row[0]], relation, changes)
+    actor = find_actor(connection, audit, decision.catalog, run.author_email) if writes else None
+    # The server writes while this program prepares what comes next; what is read waits for all before it.
+    with connection.pipeline() if Pipeline.is_supported() else nullcontext():
+        record_run(connection, run)
+        entries = None
+        if writes:
+            record_changes(connection, run.id, writes, tenants_of(writes, tables, tenants, audit))
+            events = {name: table.definition.audit.event for name, table in tables.items()}
+            entries = write_entries(connection, audit, decision.catalog, run, actor, events)
+        updates = [
+            update_rows(connection, table, relation_of(decision.catalog, table), changes)
+            for name, table in tables.items()
+            if (changes := [change for change in writes if change.table == name and change.action is Action.UPDATE])
+        ]
+        applied = {} if run.dirty or run.ahead else applied_after(plan.changes, decision.base)
+        marks = marks_after(
+            plan.changes,
+            decision.marks,
+            desired=decision.desired,
+            tables=tables,
+            now=decision.now,
+            doer=_doer(run),
+        )
+        hashes = dict(decision.hashes)
+        for written in updates:
+            hashes |= written()
+        record_applied(connection, run.id, applied, _of_settled_rows(hashes, plan.changes))
+        if (project.matches or decision.head.has_matches) and not (run.dirty or run.ahead or plan.scope.rows):
             from reconciler.fleets import record_entries  # few projects have any
 
             record_entries(connection, project, plan.scope.tables or tuple(tables), run.id, decision.now)
-    doer = Doer(f"commit {run.commit[:12]} ({run.author_name})")
+        record_marks(connection, marks)
+        if project.listing is not None:
+            record_pending(connection, *_pending_after(decision, holds=run.dirty or run.ahead))
+    count = entries.rowcount if entries is not None else 0
+    if count != len(writes):
+        raise Refused(f"{count} audit entries for {len(writes)} changes: nothing was applied")
+    return count
+
+
+def _doer(run: RunRecord) -> Doer:
+    """Who the run acts for."""
     if run.dirty:
-        doer = Doer(f"{run.actor}, not committed", f"{run.actor} broke the glass ({run.reason})")
-    elif run.ahead:
-        doer = Doer(doer.killer, f"{run.actor} applied commit {run.commit[:12]} before its merge ({run.reason})")
-    marks = marks_after(
-        plan.changes, decision.marks, desired=decision.desired, tables=tables, now=decision.now, doer=doer
-    )
-    record_marks(connection, marks)
-    if project.listing is not None:
-        record_pending(connection, *_pending_after(decision, holds=run.dirty or run.ahead))
-    return entries
+        return Doer(f"{run.actor}, not committed", f"{run.actor} broke the glass ({run.reason})")
+    killer = f"commit {run.commit[:12]} ({run.author_name})"
+    if run.ahead:
+        return Doer(killer, f"{run.actor} applied commit {run.commit[:12]} before its merge ({run.reason})")
+    return Doer(killer)
+
+
+def _of_settled_rows(hashes: Mapping[RowKey, int | None], changes: Sequence[Change]) -> dict[RowKey, int | None]:
+    """The same without the rows of which a field is left at odds with what is applied: the hash would hide that."""
+    left = {(c.table, c.key) for c in changes if c.action is Action.HOLD or c.action is Action.KEEP}
+    return {row: hashed for row, hashed in hashes.items() if row not in left}
 
 
 def _pending_after(decision: Decision, *, holds: bool) -> tuple[dict[RowKey, set[str]], list[RowKey] | None]:
@@ -99,9 +119,10 @@ def _pending_after(decision: Decision, *, holds: bool) -> tuple[dict[RowKey, set
     return pending, [(name, key) for name, of_table in keys.items() for key in of_table] if keys is not None else None
 
 
-def _created(changes: list[Change]) -> Mapping[RowKey, list[Change]]:
+def _by_row(changes: Sequence[Change], action: Action) -> Mapping[RowKey, list[Change]]:
+    """Those of the changes with this action."""
     rows: dict[RowKey, list[Change]] = {}
     for change in changes:
-        if change.action is Action.CREATE:
+        if change.action is action:
             rows.setdefault((change.table, change.key), []).append(change)
     return rows

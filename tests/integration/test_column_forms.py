@@ -250,7 +250,7 @@ def test_a_write_is_refused_where_a_value_is_not_the_one_that_the_plan_saw(thing
     relation = read_catalog(things.connection, [(None, "things")]).relations[None, "things"]
     with pytest.raises(Failed, match=r"1 of 1 rows of public\.things did not take the change"):
         with begin_read_write(things.connection, doing="writing"):
-            update_rows(things.connection, table, relation, changes)
+            update_rows(things.connection, table, relation, changes)()
     assert things.value('"isOpen" OR label <> \'x\'') is False
 
 

@@ -90,7 +90,7 @@ def asked(rows: dict[str, Row], edit: AnyEdit) -> dict[str, Row]:
     row = after.get(edit.key)
     if isinstance(edit, RemoveField):
         if row is not None:
-            row.values.pop(edit.field, None)
+            row.values = {name: value for name, value in row.values.items() if name != edit.field}
             if not row.values and not row.expect:
                 del after[edit.key]
         return after
@@ -105,7 +105,7 @@ def asked(rows: dict[str, Row], edit: AnyEdit) -> dict[str, Row]:
     new = replace(old, **{name: part for name, part in parts.items() if not isinstance(part, Keep)})
     if new.until is None:
         new = replace(new, then=None)
-    row.values[edit.field] = replace(new, override=new.override or {})
+    row.values = {**row.values, edit.field: replace(new, override=new.override or {})}
     return after
 
 
