@@ -20,8 +20,8 @@ RELEASED = "released"
 touched since."""
 
 ASKED = "asked"
-"""Stands for it where git has asked to restore what was killed before git named it, and a guard holds that: git is not
-to be asked again.
+"""Stands for it where git has asked for a value that was never applied, and a guard holds that: git is not to be asked
+again.
 """
 
 BY_HAND = "by hand, or by the application"

@@ -83,17 +83,20 @@ def _mark_after(
     is_seen = old.seen_at is not None and not isinstance(has, Missing) and equal(old.seen_value, has)
     new = old if change.action is Action.HOLD and is_seen else _closed(old)
     new = _with_new_kill(new, change, old, field, now)
-    if _is_asked_for_once(change, old, doer) and not is_seen:
-        return replace(new, seen_at=now, seen_value=has, seen_entry=ASKED)
+    if change.action is Action.HOLD and change.finding is Finding.ADOPTION and not isinstance(has, Missing):
+        return _held_before_it_was_applied(new, has, now, doer)
     return replace(new, spent=spend_waivers(change, old, value)) if change.action is Action.RECORD else new
 
 
-def _is_asked_for_once(change: Change, old: Mark, doer: Doer) -> bool:
-    """Whether a commit has asked all rows that match to be restored, and a guard holds it for this one. The next run
-    could not tell it from a row that has begun to match since.
+def _held_before_it_was_applied(mark: Mark, has: Json, now: datetime, doer: Doer) -> Mark:
+    """The mark of what a guard holds although git was never applied there: no base says what a run has seen. The next
+    one must see a cut by hand as the kill that it is, and must not take a row of which a commit has asked this for one
+    that has begun to match since.
     """
-    held = change.action is Action.HOLD and change.direction is Direction.RESTORE and change.match is not None
-    return held and change.finding is Finding.ADOPTION and doer.glass is None
+    entry = ASKED if doer.glass is None else None
+    if mark.seen_at is None:
+        return replace(mark, seen_at=now, seen_value=has, seen_entry=entry)
+    return mark if mark.seen_entry is not None else replace(mark, seen_entry=entry)
 
 
 def _with_new_kill(new: Mark, change: Change, old: Mark, field: Field, now: datetime) -> Mark:

@@ -104,6 +104,25 @@ COMMITTER = {
 }
 
 
+def test_what_a_hand_cuts_while_gits_first_word_on_it_is_held_is_a_kill(runs: Runs) -> None:
+    """Nothing was ever applied there that it could be compared with."""
+    runs.project.edit_schema("tenants", "aiDailyLimit:\n", "aiDailyLimit:\n    restore: {after: 24h}\n")
+    freeze = "{name: Launch, from: 2030-01-07T00:00:00Z, to: 2030-01-07T12:00:00Z}"
+    runs.project.edit_schema("policy", "freezes: []", f"freezes: [{freeze}]")
+    runs.by_hand("aiDailyLimit", 20)
+    runs.commit(f"{ACME}:\n  aiDailyLimit: 50\n")
+    runs.run()
+    assert runs.held() == {"aiDailyLimit": "freeze"}
+    runs.now += HOUR
+    runs.by_hand("aiDailyLimit", 5)
+    runs.run()
+    runs.now += 23 * HOUR
+    assert runs.held() == {"aiDailyLimit": "after"}
+    runs.now += HOUR
+    assert runs.run().applied == 1
+    assert runs.value("aiDailyLimit") == 50
+
+
 # Health
 
 

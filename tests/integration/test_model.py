@@ -107,6 +107,8 @@ checks:
   healthy: {type: sql, query: SELECT healthy FROM health}
 """
 ORIGIN = Origin(actor="the test")
+TIERS = ("LOW", "HIGH")
+TIER = "{type: enum, values: [FREE, LOW, MEDIUM, HIGH]}"
 
 
 def entries_of(name: str) -> st.SearchStrategy[Entry | None]:
@@ -176,6 +178,7 @@ class Histories(RuleBasedStateMachine):
         self.repo.write("schemas/system_settings.yaml", SETTINGS_SCHEMA)
         self.repo.write("schemas/policy.yaml", POLICY)
         self._write(self.committed)
+        self._prepare()
         self.repo.commit()
         row = self.sql.execute("SELECT date_trunc('second', now()) AS now").fetchone()
         assert row is not None
@@ -183,6 +186,9 @@ class Histories(RuleBasedStateMachine):
         self._connect()
         init_ledger(self.connection, read_for_apply(self._request()).definitions)
         self.sql.execute("UPDATE reconciler.meta SET movable_clock = true")
+
+    def _prepare(self) -> None:
+        """What else there is before anything is managed."""
 
     def teardown(self) -> None:
         """Drop the database."""
@@ -445,7 +451,13 @@ class Histories(RuleBasedStateMachine):
             _, key, name = field
             files[self._file_of(field)].setdefault(key, {})[name] = _long_form(entry)
         for path, rows in files.items():
-            self.repo.write(path, _plain_rows(rows) or json.dumps(rows, indent=1) + "\n")
+            besides = self._besides(path)
+            plain = None if besides else _plain_rows(rows)
+            self.repo.write(path, plain or json.dumps(besides | rows, indent=1) + "\n")
+
+    def _besides(self, _path: str) -> dict[str, Any]:
+        """What a file says besides its rows."""
+        return {}
 
     def _file_of(self, field: _Field) -> str:
         """Where a field stands; in a large project, rows are spread over files."""
@@ -529,8 +541,60 @@ class SweepHistories(LargeHistories):
     is_known: ClassVar[bool] = False
 
 
+class FleetHistories(Histories):
+    """Git asks things of every tenant of a tier, too; the application moves tenants from one tier to another.
+
+    What is asked of a tier is an entry of each of its tenants that has none of its own for the field.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: dict[str, dict[str, Entry]] = {tier: {} for tier in TIERS}
+        self.since: dict[tuple[str, str, Entry], datetime] = {}
+        """Since when a run of everything, from git, has applied an entry of a tier."""
+
+    def _prepare(self) -> None:
+        schema = (TENANTS_SCHEMA % "24h").replace("fields:\n", f"match:\n  aiTier: {TIER}\nfields:\n")
+        self.repo.write("schemas/tenants.yaml", schema)
+
+    def change_a_schema(self, after: int) -> None:
+        """Not here."""
+
+    @rule(key=st.sampled_from(TENANTS), tier=st.sampled_from(["FREE", *TIERS]))
+    def move_a_tenant(self, key: str, tier: str) -> None:
+        self.sql.execute('UPDATE tenants SET "aiTier" = %s WHERE id = %s', (tier, key))
+
+    @rule(data=st.data(), tier=st.sampled_from(TIERS), name=st.sampled_from(["isWhatsappEnabled", "aiDailyLimit"]))
+    def ask_a_tier(self, data: st.DataObject, tier: str, name: str) -> None:
+        entry = data.draw(entries_of(name))
+        self.asked[tier].pop(name, None)
+        if entry is not None:
+            self.asked[tier][name] = replace(entry, until=entry.until and self.now + (entry.until - _START))
+        self._commit([])
+
+    def _besides(self, path: str) -> dict[str, Any]:
+        asked = [
+            {"match": {"aiTier": tier}, "set": {name: _long_form(entry) for name, entry in sorted(fields.items())}}
+            for tier, fields in self.asked.items()
+            if fields
+        ]
+        return {"$where": asked} if asked and path == "state/tenants.yaml" else {}
+
+    def _run(self, project: Project, request: Request, entries: Mapping[_Field, Entry]) -> None:
+        tiers = {row["id"]: row["aiTier"] for row in self.sql.execute('SELECT id, "aiTier" FROM tenants').fetchall()}
+        of_tiers = {
+            ("tenants", key, name): replace(entry, matched=True, since=self.since.get((tier, name, entry)))
+            for key, tier in tiers.items()
+            for name, entry in self.asked.get(tier, {}).items()
+        }
+        super()._run(project, request, of_tiers | dict(entries))
+        if request.scope.is_everything and not request.allow_dirty:
+            told = [(tier, name, entry) for tier, fields in self.asked.items() for name, entry in fields.items()]
+            self.since = {one: self.since.get(one, self.now) for one in told}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Histories, LargeHistories, ChangePathHistories, SweepHistories])
+@pytest.mark.parametrize("kind", [Histories, FleetHistories, LargeHistories, ChangePathHistories, SweepHistories])
 def test_every_history_ends_as_the_rules_say(
     kind: type[Histories], postgres_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,7 +45,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Entry:
-    """What git says of one field."""
+    """What git says of one field: `matched` where it says so of every row that looks so, and a run from git has applied
+    that since `since` (None: never).
+    """
 
     value: Data
     reason: str | None = None
@@ -53,6 +55,12 @@ class Entry:
     then: Data = NOTHING
     restores: bool = False
     override: tuple[tuple[str, str], ...] = ()
+    matched: bool = field(default=False, compare=False)
+    since: datetime | None = field(default=None, compare=False)
+
+
+ASKED = Entry(NOTHING, reason="asked")
+"""Stands for git's entry where git has asked for a value that was never applied, and a guard holds it."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +77,19 @@ class World:
 class Memory:
     """What must be remembered of one field from run to run.
 
-    `base` was applied last; `known` was there when a run last looked. `against` stands in the database against
-    git's will: the value, git's entry when git first saw it (None: not yet), and whether broken glass left it;
-    `released` once somebody gave it back to git. `spent` holds the waivers that no longer count; `replaced` what
-    was there before git made it a value.
+    `base` was applied last; `known` was there when a run last looked. `killed` is when it was killed last, and
+    `by_hand` whether a run has seen a hand do it. `against` stands in the database against git's will: the value,
+    git's entry when git first saw it (None: not yet), and whether broken glass left it; `seen` is since when, and
+    `released` once somebody gave it back to git. `spent` holds the waivers that no longer count; `replaced` what was
+    there before git made it a value.
     """
 
     base: Data = NOTHING
     known: Data = NOTHING
     killed: datetime | None = None
+    by_hand: bool = False
     against: tuple[Data, Entry | None, bool] | None = None
+    seen: datetime | None = None
     released: bool = False
     spent: set[tuple[str, str]] = field(default_factory=set)
     replaced: dict[Data, Data] = field(default_factory=dict)
@@ -106,7 +117,7 @@ def expected(rule: Rule, entry: Entry, memory: Memory, has: Data, world: World) 
             return base  # re-opened behind git's back
         if rule.way(base, wants) == "restore":
             return wants if passes.to(base, wants) else base  # opened by hand ahead of git
-    if _is_killed_by_hand(rule, memory, has, wants) and not _is_touched(entry, memory, has):
+    if _is_killed_by_hand(rule, entry, memory, has, wants) and not _is_touched(entry, memory, has):
         return has
     return wants if passes.to(has, wants) else has
 
@@ -136,23 +147,29 @@ def remember(
     if entry is None or wants is NOTHING:
         if world.committed and memory.base is not NOTHING:
             _release(rule, memory, has)
-        elif world.committed and memory.released:  # what a dirty work tree wrote, and no commit has named
-            memory.known, memory.against, memory.released = NOTHING, None, False
+        elif world.committed and (memory.released or (memory.against is not None and not memory.against[2])):
+            # What a dirty work tree wrote and somebody gave back, or only asked for; and no commit has named it.
+            memory.known, memory.against, memory.seen, memory.released = NOTHING, None, None, False
         return
     if not world.committed and not written and has == wants:
         return  # nothing is learnt from a work tree that agrees with the database
     is_new_kill = _is_new_kill(rule, memory, has)
     is_kill = written and (becomes in rule.kills if has is NOTHING else rule.way(has, becomes) == "kill")
+    is_kept = not written and has != wants and _is_killed_by_hand(rule, entry, memory, has, wants)
     if is_new_kill or is_kill:
         memory.killed = world.now
-    is_kept = not written and has != wants and _is_killed_by_hand(rule, memory, has, wants)
+        memory.by_hand = not is_kill and memory.known is not NOTHING
     is_kept = is_kept and not _is_touched(entry, memory, has)
     is_glass = not written and _is_kept_glass(rule, entry, memory, has, wants)
     if written or (becomes == wants != memory.base) or (is_kept and is_new_kill and not is_glass):
         memory.spent |= set(entry.override)
     if written and has is not NOTHING and becomes != memory.base:
         memory.replaced[becomes] = has
-    memory.against = _stands_against(memory, entry, has, becomes, world, is_kept=is_kept or is_glass)
+    against = _stands_against(memory, entry, has, becomes, world, is_kept=is_kept or is_glass)
+    is_first = memory.against is None or against is None or memory.against[0] != against[0]
+    if is_first or written:
+        memory.seen = None if against is None else world.now
+    memory.against = against
     memory.released = memory.released and memory.against is not None and not written
     if world.committed and (written or becomes == wants):
         memory.base = becomes
@@ -169,7 +186,11 @@ def _stands_against(
     seen_by = entry if world.committed else None
     if is_kept:
         return (has, was[1] or seen_by, was[2]) if was else (has, seen_by, False)
-    return None if has == wanted(entry, memory, world.now) else was
+    if has == wanted(entry, memory, world.now):
+        return None
+    if memory.base is NOTHING and has is not NOTHING:  # a guard holds what was never applied
+        return (has, (was and was[1]) or (ASKED if world.committed else None), bool(was and was[2]))
+    return was
 
 
 class _Guards:
@@ -207,8 +228,13 @@ class _Guards:
         return self._world.now >= killed + self._rule.after
 
 
-def _is_killed_by_hand(rule: Rule, memory: Memory, has: Data, wants: Data) -> bool:
-    """Whether the database stands on the kill side of git, and no run of git's put it there."""
+def _is_killed_by_hand(rule: Rule, entry: Entry, memory: Memory, has: Data, wants: Data) -> bool:
+    """Whether the database stands on the kill side of git, and no run of git's put it there.
+
+    So it does, too, in a row that has begun to match what git had asked of others before.
+    """
+    if memory.base is NOTHING and entry.matched and entry.since is not None:
+        return rule.way(has, wants) == "restore" and (has in rule.kills or memory.by_hand)
     if memory.base is NOTHING or has in (memory.base, wants):
         return False
     return rule.way(has, wants) == "restore" and rule.way(memory.base, has) != "restore"
@@ -218,7 +244,11 @@ def _is_touched(entry: Entry, memory: Memory, has: Data) -> bool:
     """Whether a commit has touched the entry since git first saw the value."""
     if memory.against is None or memory.against[0] != has:
         return False
-    return memory.released or memory.against[1] not in (None, entry)
+    if memory.released or memory.against[1] is ASKED:
+        return True
+    if entry.matched and entry.since is not None and memory.seen is not None and entry.since <= memory.seen:
+        return False  # the row has moved from one match to another, and nobody has touched either
+    return memory.against[1] not in (None, entry)
 
 
 def _is_kept_glass(rule: Rule, entry: Entry, memory: Memory, has: Data, wants: Data) -> bool:
@@ -240,9 +270,9 @@ def _is_new_kill(rule: Rule, memory: Memory, has: Data) -> bool:
 def _release(rule: Rule, memory: Memory, has: Data) -> None:
     """Git names the field no longer. What is open by now was restored: a kill that comes later is another one."""
     if has is not NOTHING and not rule.lower and has not in rule.kills:
-        memory.killed = None
+        memory.killed, memory.by_hand = None, False
     memory.base = memory.known = NOTHING
-    memory.against, memory.released = None, False
+    memory.against, memory.seen, memory.released = None, None, False
 
 
 # What is asked of rows that look so -----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from reconciler.diff import BY_HAND, diff_row, entry_digest, touched_since_seen
+from reconciler.diff import ASKED, BY_HAND, diff_row, entry_digest, touched_since_seen
 from reconciler.guards import Situation, hold_back, waiver_digest
 from reconciler.marks import BEFORE_MANAGED, Doer, marks_after, released
 from reconciler.model import MISSING, Action, Change, FieldKey, Json, Mark, Missing, Row, Value
@@ -191,7 +191,8 @@ def test_a_restore_of_what_was_killed_before_it_was_managed_waits_from_when_that
     change, _ = field.run(Value(True))
     assert change is not None
     assert change.action is Action.HOLD
-    assert field.mark == Mark(killed_at=NOW, killed_by=BEFORE_MANAGED)
+    held = Mark(killed_at=NOW, killed_by=BEFORE_MANAGED, seen_at=NOW, seen_value=False, seen_entry=ASKED)
+    assert field.mark == held
     change, _ = field.run(Value(True), NOW + timedelta(hours=23, minutes=59))
     assert change is not None
     assert change.action is Action.HOLD

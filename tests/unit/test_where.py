@@ -177,9 +177,9 @@ def test_a_row_that_begins_to_match_is_told_apart_from_a_commit_that_asks(defini
 
 
 @pytest.mark.parametrize(
-    ("match", "glass", "remembered"), [("plan = FREE", None, ASKED), (None, None, None), ("plan = FREE", "ann", None)]
+    ("match", "glass", "remembered"), [("plan = FREE", None, ASKED), (None, None, ASKED), ("plan = FREE", "ann", None)]
 )
-def test_that_a_commit_has_asked_is_remembered_where_a_guard_holds_a_row_that_matches(
+def test_that_a_commit_has_asked_is_remembered_where_a_guard_holds_what_was_never_applied(
     definitions: Definitions, match: str | None, glass: str | None, remembered: str | None
 ) -> None:
     held = change(
@@ -187,7 +187,9 @@ def test_that_a_commit_has_asked_is_remembered_where_a_guard_holds_a_row_that_ma
         direction=Direction.RESTORE, before=False, desired=True, base=MISSING, match=match,
     )  # fmt: skip
     marks = marks_after([held], {}, desired={}, tables=definitions.tables, now=NOW, doer=Doer("commit", glass))
-    assert [mark.seen_entry for mark in marks.values()] == [remembered]
+    assert [(mark.seen_value, mark.seen_entry) for mark in marks.values()] == [(False, remembered)]
+    again = marks_after([held], marks, desired={}, tables=definitions.tables, now=NOW, doer=Doer("commit"))
+    assert [mark.seen_entry for mark in (marks | again).values()] == [ASKED]
 
 
 # Reports
