@@ -17,6 +17,7 @@ from reconciler.apply import take_lock
 from reconciler.audit import row_exists, write_note
 from reconciler.catalog import Catalog, read_catalog
 from reconciler.connection import DatabaseConnection
+from reconciler.diff import ASKED
 from reconciler.errors import NotAsExpected, Problem, Refused, UsageProblem
 from reconciler.fields import format_timestamp
 from reconciler.fit import problems_of_creating, relation_of, relations_of
@@ -95,7 +96,8 @@ def release(
 
     def work(connection: DatabaseConnection, catalog: Catalog) -> tuple[str, list[Note]]:
         marks = read_marks(connection, [(table, key) for table, key, _ in fields])
-        unknown = [field for field in fields if field not in marks or marks[field].seen_at is None]
+        stands = {field for field, mark in marks.items() if mark.seen_at is not None and mark.seen_entry != ASKED}
+        unknown = [field for field in fields if field not in stands]
         if unknown:
             names = ", ".join(f"{table}/{key}.{name}" for table, key, name in unknown)
             raise Refused(f"nothing to release: {names} is not held against git. `reconcile drift` lists what is")

@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from reconciler.break_glass import release
 from reconciler.errors import Refused
+from reconciler.pipeline import read_for_apply
 from tests.support.gitrepo import GitRepo
 from tests.support.postgres import Database
 from tests.support.project import ACME, BOB
@@ -113,6 +115,9 @@ def test_what_a_hand_cuts_while_gits_first_word_on_it_is_held_is_a_kill(runs: Ru
     runs.commit(f"{ACME}:\n  aiDailyLimit: 50\n")
     runs.run()
     assert runs.held() == {"aiDailyLimit": "freeze"}
+    with pytest.raises(Refused, match="is not held against git"):
+        definitions = read_for_apply(runs.request()).definitions
+        release(runs.connection, definitions, [("tenants", ACME, "aiDailyLimit")], "let go", "ann")
     runs.now += HOUR
     runs.by_hand("aiDailyLimit", 5)
     runs.run()
