@@ -23,8 +23,8 @@ from reconciler.effects.rows import read_rows
 from reconciler.errors import DatabaseProblem, ReconcileError, UsageProblem
 from reconciler.fields import seconds
 from reconciler.fit import relation_of
-from reconciler.ledger import RunRecord
-from reconciler.model import Json, RowKey
+from reconciler.ledger import PARTIAL, RunRecord
+from reconciler.model import Action, Json, RowKey
 from reconciler.outcome import EffectCounts, Outcome
 from reconciler.plan import Notice
 from reconciler.policy import Policy
@@ -48,7 +48,10 @@ def write_effects(connection: DatabaseConnection, project: Project, decision: De
     entries = outgoing(pairs, RunFacts(run.id, run.commit, run.reason), rows)
     told = project.definitions.policy.notify
     if told:
-        entries += notifications(decision.plan.changes, told, _story(run, decision.plan.database))
+        changes = decision.plan.changes
+        if run.outcome == PARTIAL:  # what is left as it is, is told by the last batch, which looks at everything
+            changes = tuple(change for change in changes if change.action not in (Action.HOLD, Action.KEEP))
+        entries += notifications(changes, told, _story(run, decision.plan.database))
     if entries or (writes and decision.head.undelivered):
         write(connection, run.id, entries)
     return bool(entries) or decision.head.undelivered
@@ -76,7 +79,8 @@ def deliver_effects(connection: DatabaseConnection, policy: Policy, outcome: Out
         with begin_read_only(connection, doing="counting effects"):
             states = count_of_run(connection, outcome.run_id)
     except KeyboardInterrupt:
-        return _with_notice(outcome, f"the delivery of effects was interrupted: what is left is {LATER}")
+        interrupted = replace(outcome, interrupted=True)
+        return _with_notice(interrupted, f"the delivery of effects was interrupted: what is left is {LATER}")
     except DatabaseProblem:
         return _with_notice(outcome, f"the database did not answer after the commit: effects wait, and are {LATER}")
     except ReconcileError as error:

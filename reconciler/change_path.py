@@ -63,7 +63,7 @@ def look_where_needed(
     listing = project.listing
     before = read_sync(connection) if catalog.has_ledger else None
     ids = listing.definitions_id()
-    is_known = before is not None and before.definitions == ids and listing.repository.has_commit(before.commit)
+    is_known = _is_known(before, listing, ids)
     if catalog.has_ledger and not (before is not None and before.has_matches) and is_large(connection, FEW_ROWS):
         from reconciler.row_reader import TooMuch  # the small project that is run in an incident has no use for it
 
@@ -76,6 +76,22 @@ def look_where_needed(
     fields = sum(len(row.values) for row in rows)
     sync = Sync(listing.commit.id, ids, len(rows), fields, catalog.now, has_matches=any(project.matches.values()))
     return project, LookedAt(sync=sync if scope.is_everything else before if is_known else None)
+
+
+def look_at_part(connection: Connection[Any], project: Project, catalog: Catalog) -> LookedAt:
+    """What a run knows that looks at rows of which another Decision has told: how the ledger stands to git stays as it
+    is, as after any run of a part.
+    """
+    if project.listing is None or not catalog.has_ledger:
+        return LookedAt()
+    before = read_sync(connection)
+    return LookedAt(sync=before if _is_known(before, project.listing, project.listing.definitions_id()) else None)
+
+
+def _is_known(before: Sync | None, listing: Listing, definitions: str) -> bool:
+    return (
+        before is not None and before.definitions == definitions and listing.repository.has_commit(before.commit)
+    )
 
 
 def _look_at_changes(

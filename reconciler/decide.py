@@ -18,7 +18,7 @@ from reconciler.actual import Mismatch, Seen, compare, count_rows, expectations,
 from reconciler.blast import refusals, tables_to_count
 from reconciler.canonical import to_text
 from reconciler.catalog import Catalog, Relation, read_catalog
-from reconciler.change_path import LookedAt, look_where_needed
+from reconciler.change_path import LookedAt, look_at_part, look_where_needed
 from reconciler.connection import is_rehearsing
 from reconciler.diff import diff_row
 from reconciler.effects.following import count_following
@@ -38,13 +38,21 @@ from reconciler.schema import Table
 Look = Callable[[Connection[Any], Table, Relation, Sequence[Seen]], list[Seen]]
 
 
+class Part(msgspec.Struct, frozen=True):
+    """Some of the rows that a Decision spoke of, and the Project that was read for it: one batch of a large change."""
+
+    rows: Scope
+    project: Project
+
+
 class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     """What a decision depends on besides git and the database.
 
     `results`: the health checks made so far. `committed`: whether desired stands in a commit. `allowed_changes`: how
     many rows may change whatever the blast limit says; `allowance` tells, only where that is not enough, how many the
     commits since a given one allow. `now`: another time than the database's, for a demo. `fields`: only these count.
-    `full`: whether every row is looked at; None: if that is due (`change_path`).
+    `full`: whether every row is looked at; None: if that is due (`change_path`). `part`: only these rows are looked at,
+    of all that the scope means.
     """
 
     scope: Scope = Scope()
@@ -56,11 +64,13 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime | None = None
     fields: frozenset[FieldKey] | None = None
     full: bool | None = None
+    part: Part | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):
     """A Plan, and what an apply needs to carry it out. `checks_needed` would have to be made before it is final.
 
+    `project` is the one that it was made from, with all of the state that it needed.
     `desired` is what counts now; `written_down` what stands in git, where some of it may be meant for another time.
     """
 
@@ -75,6 +85,7 @@ class Decision(msgspec.Struct, frozen=True):
     marks: Mapping[FieldKey, Mark]
     now: datetime
     looked_at: LookedAt
+    project: Project
     checks_needed: frozenset[str] = frozenset()
 
 
@@ -98,7 +109,11 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
     definitions, scope = project.definitions, inputs.scope
     _refuse_unknown(scope, definitions.tables)
     catalog = read_catalog(connection, relations_of(definitions))
-    project, looked_at = look_where_needed(connection, project, catalog, scope, inputs.full)
+    if inputs.part is None:
+        project, looked_at = look_where_needed(connection, project, catalog, scope, inputs.full)
+    else:
+        looked_at = look_at_part(connection, project, catalog)
+        project, scope = inputs.part.project, inputs.part.rows
     written_down = _in_scope(project, scope)
     refuse_what_does_not_fit(definitions, written_down, catalog, project.matches)
     head = _head(connection, catalog)
@@ -129,7 +144,7 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
     keys = [(name, row.key) for name, rows in seen.items() for row in rows]
     marks = read_marks(connection, keys) if head.version else {}
     if not scope.is_everything:
-        marks = {field: mark for field, mark in marks.items() if _covers(scope, field[0], field[1])}
+        marks = _covered(marks, scope)
 
     found = _diff(project, desired, seen, marks)
     found += _orphans(connection, definitions.tables, head) if scope.is_everything else []
@@ -155,7 +170,7 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
         created_at=format_timestamp(now),
         revision=project.revision,
         last_applied=head.commit,
-        scope=scope,
+        scope=inputs.scope,
         database=catalog.database,
         database_id=catalog.identity,
         changes=tuple(changes),
@@ -178,6 +193,7 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
         marks,
         now,
         looked_at,
+        project,
         frozenset(checks_needed(found, situation)),
     )
 
@@ -229,10 +245,12 @@ def _blast(
     return refusals(changes, blast, sizes, inputs.allowance(settled_commit(connection) if head.version else None))
 
 
-def _covers(scope: Scope, table: str, key: str) -> bool:
+def _covered(marks: Mapping[FieldKey, Mark], scope: Scope) -> dict[FieldKey, Mark]:
+    """The marks of fields that the scope means."""
     if scope.rows:
-        return f"{table}/{key}" in scope.rows
-    return not scope.tables or table in scope.tables
+        only = frozenset(scope.rows)
+        return {field: mark for field, mark in marks.items() if f"{field[0]}/{field[1]}" in only}
+    return {field: mark for field, mark in marks.items() if field[0] in scope.tables}
 
 
 def _refuse_unknown(scope: Scope, tables: Mapping[str, Table]) -> None:
@@ -250,11 +268,14 @@ def _in_scope(project: Project, scope: Scope) -> dict[str, dict[str, Row]]:
     if scope.is_everything:
         return project.desired
     if scope.rows:
-        only = frozenset(scope.rows)
-        return {
-            name: {key: row for key, row in rows.items() if f"{name}/{key}" in only}
-            for name, rows in project.desired.items()
-        }
+        # By the rows that are asked for: they may be few of a million.
+        found: dict[str, dict[str, Row]] = {name: {} for name in project.desired}
+        for asked in scope.rows:
+            name, _, key = asked.partition("/")
+            row = project.desired.get(name, {}).get(key)
+            if row is not None:
+                found[name][key] = row
+        return found
     return {name: rows if name in scope.tables else {} for name, rows in project.desired.items()}
 
 

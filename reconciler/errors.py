@@ -95,11 +95,19 @@ class OutcomeUnknown(Failed):
     """The connection broke, or the run was interrupted, after COMMIT was sent and before its answer came.
 
     It may have been committed or not. `cause` is a clause on what happened; who has a run to apply looks it up in the
-    ledger, on a new connection (`lost_answer`). All else that is committed can be asked for again.
+    ledger, on a new connection (`lost_answer`). All else that is committed can be asked for again. `interrupted`: by
+    somebody who wants it to end.
     """
 
-    def __init__(self, cause: str, unknown: str = f"whether it was committed is not known. {_AGAIN}") -> None:
+    def __init__(
+        self,
+        cause: str,
+        unknown: str = f"whether it was committed is not known. {_AGAIN}",
+        *,
+        interrupted: bool = False,
+    ) -> None:
         self.cause = cause
+        self.interrupted = interrupted
         super().__init__(f"{cause}: {unknown}")
 
 

@@ -29,6 +29,7 @@ from reconciler.history_query import (
     of_runs,
     where,
 )
+from reconciler.ledger import BatchRecord
 from reconciler.ledger_schema import VERSION, installed_version
 from reconciler.model import MISSING, Direction, Finding, Json, Missing
 from reconciler.outcome import Verdict
@@ -58,7 +59,8 @@ class RunEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One run. Times are RFC 3339 in UTC.
 
     `dirty`: uncommitted files were applied beside the commit; `ahead`: the commit was not merged yet. `proofs` are the
-    verdicts on what was to be seen in effect, without the single changes that were not.
+    verdicts on what was to be seen in effect, without the single changes that were not. `batch`: which batch it was of
+    a plan that was applied in several.
     """
 
     id: str
@@ -79,6 +81,7 @@ class RunEntry(msgspec.Struct, frozen=True, kw_only=True):
     scope: dict[str, Any] = {}
     counts: dict[str, int] = {}
     proofs: tuple[Verdict, ...] = ()
+    batch: BatchRecord | None = None
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,6 +203,7 @@ def _number_of(source: sql.Composable) -> sql.Composed:
 _RUN = sql.SQL(
     """r.id::text, r.at, r.commit_id, r.author_name, r.author_email, r.committer_name, r.committer_email, r.actor,
                r.reason, r.dirty, r.ahead, r.outcome, r.run_url, r.pull_request, r.version, r.scope, r.counts,
+               r.batch,
                -- A run that has no proof, as most have none, costs a look into the index.
                (SELECT jsonb_agg(to_jsonb(p) ORDER BY p.ordinal) FROM reconciler.proof p WHERE p.run_id = r.id)"""
 )
@@ -256,7 +260,7 @@ def entry_of(row: Sequence[Any]) -> HistoryEntry:
 
 def _run(row: Sequence[Any]) -> RunEntry:
     identity, at, commit, author_name, author_email, committer_name, committer_email, actor, reason = row[:9]
-    dirty, ahead, outcome, run_url, pull_request, version, scope, counts, proofs = row[9:]
+    dirty, ahead, outcome, run_url, pull_request, version, scope, counts, batch, proofs = row[9:]
     return RunEntry(
         id=identity,
         at=format_timestamp(at),
@@ -276,6 +280,7 @@ def _run(row: Sequence[Any]) -> RunEntry:
         scope=scope,
         counts=counts,
         proofs=tuple(map(_verdict, proofs or ())),
+        batch=msgspec.convert(batch, BatchRecord) if batch is not None else None,
     )
 
 

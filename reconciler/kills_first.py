@@ -11,11 +11,12 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from reconciler.model import Action, Change, Direction, FieldKey
-from reconciler.outcome import EffectCounts, Outcome
-from reconciler.plan import EffectSummary, Notice, Plan, Scope, count, fingerprint_of
+from reconciler.model import Action, Direction, FieldKey
+from reconciler.one_story import one_story
+from reconciler.outcome import Outcome
+from reconciler.plan import Plan, Scope
 
-__all__ = ["kills_ahead", "one_story", "scope_of"]
+__all__ = ["kills_ahead", "kills_and_rest", "scope_of"]
 
 
 def kills_ahead(unchecked: Plan, passed: Plan) -> frozenset[FieldKey]:
@@ -41,48 +42,6 @@ def scope_of(kills: Iterable[FieldKey]) -> Scope:
     return Scope(rows=tuple(sorted({f"{table}/{key}" for table, key, _ in kills})))
 
 
-def one_story(first: Outcome, rest: Outcome) -> Outcome:
-    """What the run of the kills did and what the run of the rest did, as one Outcome.
-
-    Its plan is the whole: the commit before both, and every change, with the fingerprint of all of them.
-    """
-    done = [change for change in first.plan.changes if change.action not in (Action.HOLD, Action.KEEP)]
-    changes = tuple(sorted([*done, *rest.plan.changes], key=Change.sort_key))
-    managed = rest.plan.counts
-    plan = replace(
-        rest.plan,
-        last_applied=first.plan.last_applied,
-        changes=changes,
-        counts=count(changes, managed_rows=managed.managed_rows, managed_fields=managed.managed_fields),
-        fingerprint=fingerprint_of(changes),
-        effects=_added([*first.plan.effects, *rest.plan.effects]),
-    )
-    of_its_own = [notice for notice in first.notices if notice not in first.plan.notices]
-    return replace(
-        rest,
-        plan=plan,
-        kills_run_id=first.run_id,
-        applied=first.applied + rest.applied,
-        audit_entries=first.audit_entries + rest.audit_entries,
-        recorded=first.recorded + rest.recorded,
-        released=first.released + rest.released,
-        duration_s=first.duration_s + rest.duration_s,
-        notices=_once([*of_its_own, *rest.notices]),
-        effects=EffectCounts(
-            delivered=first.effects.delivered + rest.effects.delivered,
-            waiting=first.effects.waiting + rest.effects.waiting,
-            dead=first.effects.dead + rest.effects.dead,
-        ),
-        verdicts=(*first.verdicts, *rest.verdicts),
-    )
-
-
-def _added(effects: Iterable[EffectSummary]) -> tuple[EffectSummary, ...]:
-    counts: dict[tuple[str, str], int] = {}
-    for effect in effects:
-        counts[effect.kind, effect.target] = counts.get((effect.kind, effect.target), 0) + effect.count
-    return tuple(EffectSummary(kind, target, number) for (kind, target), number in sorted(counts.items()))
-
-
-def _once(notices: Iterable[Notice]) -> tuple[Notice, ...]:
-    return tuple(dict.fromkeys(notices))
+def kills_and_rest(kills: Outcome, rest: Outcome) -> Outcome:
+    """What the run of the kills did and what the run of the rest did, as one Outcome."""
+    return replace(one_story([kills], rest), kills_run_id=kills.run_id)

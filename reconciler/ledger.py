@@ -58,10 +58,23 @@ class Head(msgspec.Struct, frozen=True):
     has_matches: bool = False
 
 
+class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Which batch a run is. `series` is the id of the plan that its runs apply together, `of` how many they are."""
+
+    series: str
+    number: int
+    of: int
+
+
+PARTIAL = "partial"
+"""The outcome of a run that is a batch, and not the last one of its series."""
+
+
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One run, as it is stored and as audit entries tell of it. Times are the database's.
 
-    `sync`: how the ledger stands to git after it, as JSON (`ledger_sync`).
+    `sync`: how the ledger stands to git after it, as JSON (`ledger_sync`). `batch`: which batch of which series it is,
+    where the plan was applied in several.
     """
 
     id: str
@@ -83,6 +96,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     pull_request: int | None
     version: str
     sync: str | None = None
+    batch: BatchRecord | None = None
 
 
 def read_head(connection: Connection[Any]) -> Head:
@@ -113,7 +127,8 @@ def read_head(connection: Connection[Any]) -> Head:
 
 
 def settled_commit(connection: Connection[Any]) -> str | None:
-    """The commit of the last run of everything that held nothing back; None where there was none.
+    """The commit of the last run of everything that held nothing back, and was not one batch of several; None where
+    there was none.
 
     What the commits since then have asked for may still be on its way, and so are the waivers in their messages.
     """
@@ -122,6 +137,7 @@ def settled_commit(connection: Connection[Any]) -> str | None:
         SELECT commit_id FROM reconciler.run
          WHERE NOT holds AND scope @> '{"tables": [], "rows": []}' AND jsonb_array_length(scope -> 'tables') = 0
            AND jsonb_array_length(scope -> 'rows') = 0 AND (counts ->> 'held')::integer = 0
+           AND outcome <> 'partial'
          ORDER BY sequence DESC LIMIT 1
         """
     ).fetchone()
@@ -161,6 +177,19 @@ def plan_was_applied(connection: Connection[Any], plan_id: str) -> str | None:
     """The id of the run that applied the saved plan, None if none did."""
     row = connection.execute("SELECT id::text FROM reconciler.run WHERE plan_id = %s", (plan_id,)).fetchone()
     return str(row[0]) if row else None
+
+
+def rows_of_series(connection: Connection[Any], series: str) -> frozenset[RowKey]:
+    """The rows that batches of this plan have written, in whatever apply."""
+    found = connection.execute(
+        """
+        SELECT DISTINCT c.table_name, c.key
+          FROM reconciler.run r JOIN reconciler.change c ON c.run_id = r.id
+         WHERE r.batch ->> 'series' = %s
+        """,
+        (series,),
+    )
+    return frozenset((table, key) for table, key in found)
 
 
 def read_marks(connection: Connection[Any], rows: Sequence[RowKey]) -> dict[FieldKey, Mark]:
@@ -265,8 +294,9 @@ def record_run(connection: Connection[Any], run: RunRecord) -> None:
         """
         INSERT INTO reconciler.run (id, commit_id, author_name, author_email, committer_name, committer_email, actor,
                                     reason, dirty, ahead, plan_id, fingerprint, scope, counts, outcome, run_url,
-                                    pull_request, version, sync)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s::jsonb)
+                                    pull_request, version, sync, batch)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s::jsonb,
+                %s::jsonb)
         """,
         (
             run.id,
@@ -288,6 +318,7 @@ def record_run(connection: Connection[Any], run: RunRecord) -> None:
             run.pull_request,
             run.version,
             run.sync,
+            to_text(msgspec.to_builtins(run.batch)) if run.batch is not None else None,
         ),
     )
 

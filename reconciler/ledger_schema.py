@@ -53,7 +53,10 @@ CREATE TABLE reconciler.run (
     version         text NOT NULL,
     -- How the ledger stands to git after it, where the project is large: the commit whose state it holds, rows of
     -- `reconciler.pending` aside. NULL where the next run must read everything.
-    sync            jsonb
+    sync            jsonb,
+    -- Which batch of which plan it is, where the plan was applied in several transactions: `series` (the plan's id),
+    -- `number`, `of`. The outcome of all but the last is 'partial': they settle nothing, as a run of a few rows does.
+    batch           jsonb
 );
 CREATE INDEX run_commit ON reconciler.run (commit_id);
 

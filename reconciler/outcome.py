@@ -76,11 +76,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What one run did, all of it in one transaction; or two, where `kills_run_id` names the run that made the kills
-    before the health checks of the rest (`kills_first`).
+    before the health checks of the rest (`kills_first`); or many, where `batches` names the runs of a batched apply, of
+    which `run_id` was the last.
 
     `applied`, `recorded` and `released` count fields; `audit_entries` counts rows of the platform's audit table.
     `duration_s` is in seconds, from the start of the run to the commit. `dirty` says that uncommitted files were
-    applied, and `reason` why. `verdicts` are what was found of the proofs that its changes called for.
+    applied, and `reason` why. `verdicts` are what was found of the proofs that its changes called for. `interrupted`:
+    somebody asked for an end after the commit.
     """
 
     run_id: str
@@ -96,6 +98,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     effects: EffectCounts = EffectCounts()
     verdicts: tuple[Verdict, ...] = ()
     kills_run_id: str | None = None
+    batches: tuple[str, ...] = ()
+    interrupted: bool = False
 
     @property
     def rows(self) -> int:

@@ -122,7 +122,7 @@ def _commit(connection: DatabaseConnection, doing: str, committed: Callable[[], 
             raise unknown from None
         raise
     except (KeyboardInterrupt, SystemExit):
-        raise OutcomeUnknown(f"interrupted while committing ({doing})") from None
+        raise OutcomeUnknown(f"interrupted while committing ({doing})", interrupted=True) from None
     if status != "COMMIT":
         # The server answers COMMIT of a failed transaction with ROLLBACK, and calls that a success.
         raise Failed(f"an error had been overlooked while {doing}: the database rolled everything back")

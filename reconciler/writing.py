@@ -17,7 +17,7 @@ from reconciler.connection import DatabaseConnection
 from reconciler.decide import Decision
 from reconciler.errors import Refused
 from reconciler.fit import relation_of
-from reconciler.ledger import RunRecord, record_applied, record_changes, record_marks, record_run
+from reconciler.ledger import PARTIAL, RunRecord, record_applied, record_changes, record_marks, record_run
 from reconciler.ledger_sync import record_pending
 from reconciler.marks import Doer, marks_after
 from reconciler.model import Action, Change, RowKey
@@ -65,13 +65,14 @@ def write_run(connection: DatabaseConnection, project: Project, decision: Decisi
         for written in updates:
             hashes |= written()
         record_applied(connection, run.id, applied, _of_settled_rows(hashes, plan.changes))
-        if (project.matches or decision.head.has_matches) and not (run.dirty or run.ahead or plan.scope.rows):
+        is_part = bool(plan.scope.rows) or run.outcome == PARTIAL
+        if (project.matches or decision.head.has_matches) and not (run.dirty or run.ahead or is_part):
             from reconciler.fleets import record_entries  # few projects have any
 
             record_entries(connection, project, plan.scope.tables or tuple(tables), run.id, decision.now)
         record_marks(connection, marks)
         if project.listing is not None:
-            record_pending(connection, *_pending_after(decision, holds=run.dirty or run.ahead))
+            record_pending(connection, *_pending_after(decision, run))
     count = entries.rowcount if entries is not None else 0
     if count != len(writes):
         raise Refused(f"{count} audit entries for {len(writes)} changes: nothing was applied")
@@ -94,15 +95,16 @@ def _of_settled_rows(hashes: Mapping[RowKey, int | None], changes: Sequence[Chan
     return {row: hashed for row, hashed in hashes.items() if row not in left}
 
 
-def _pending_after(decision: Decision, *, holds: bool) -> tuple[dict[RowKey, set[str]], list[RowKey] | None]:
+def _pending_after(decision: Decision, run: RunRecord) -> tuple[dict[RowKey, set[str]], list[RowKey] | None]:
     """Rows that the next run must look at, with the files that name them, and the rows of which this is all that waits
     (None: all rows).
 
-    A run of a part, and one of something that is not merged, settle nothing: what they wrote is at odds with what git
-    asked for, or will ask for.
+    A run of a part, one batch of several, and one of something that is not merged, settle nothing: what they wrote is
+    at odds with what git asked for, or will ask for.
     """
     plan, written_down = decision.plan, decision.written_down
-    settles = plan.scope.is_everything and not holds
+    holds = run.dirty or run.ahead
+    settles = plan.scope.is_everything and not holds and run.outcome != PARTIAL
     waiting = {
         (change.table, change.key)
         for change in plan.changes

@@ -25,14 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _ignore_signals()
     except KeyboardInterrupt as interrupt:
         _ignore_signals()
-        # Once a run is committed, what interrupts says so itself (`run.let_signals_end_the_process`).
-        sys.stderr.write(f"Interrupted. {str(interrupt) or 'Nothing was applied.'}\n")
-        code = 1
+        # Once something is committed, what interrupts says so itself, with the code (`run.let_signals_end_the_process`).
+        words, code = interrupt.args or ("Nothing was applied.", 1)
+        sys.stderr.write(f"Interrupted. {words}\n")
         if interrupt.args:
             from reconciler.cli.output import let_go_of_stdout
 
             let_go_of_stdout()  # or the interpreter would wait for a reader on its way out
-            code = 0
     # Nor at the end: the interpreter collects once more before it leaves everything to the system.
     gc.freeze()
     sys.exit(code)

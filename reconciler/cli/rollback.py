@@ -111,6 +111,10 @@ def _show(rollback: Rollback) -> None:
         say(conflicts)
     elif not rollback.back:
         say(f"{rollback.name} changed no value.")
+    first = rollback.runs[0]
+    if first.batch is not None and first.batch.of > 1 and not rollback.by_commit:
+        which = f"batch {first.batch.number:,} of {first.batch.of:,}"
+        say(f"This run was {which}; the others stay. All that the commit did: reconcile rollback {first.commit[:12]}")
 
 
 def _write(directory: Path, rollback: Rollback, reason: str, allow_changes: int, branch: str) -> str:

@@ -80,6 +80,13 @@ def run_options(function: F) -> F:
             metavar="N",
             help="Let up to N rows change, whatever the policy's blast limit says. Needs --reason.",
         ),
+        click.option(
+            "--batch",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Apply in transactions of at most N rows each, kills first, so that no lock is held for long. What is "
+            "interrupted between two of them is completed by the next run.",
+        ),
         proving_options,
         click.option("--now", type=Moment(), hidden=True, help="Another time than the database's; a demo's only."),
         click.option(
@@ -116,12 +123,15 @@ def run_reconcile(**options: Any) -> None:
 def refuse_contradictions(options: dict[str, Any]) -> None:
     """Raise UsageProblem for options that do not go together, so that none is ignored."""
     if options["dry_run"]:
-        for name in ("plan_file", "yes", "allow_dirty", "allow_rewind", "reason", "no_verify", "verify_within"):
+        of_apply = ("plan_file", "yes", "allow_dirty", "allow_rewind", "reason", "batch", "no_verify", "verify_within")
+        for name in of_apply:
             if options[name] or (name == "verify_within" and options[name] is not None):
                 flag = "--plan" if name == "plan_file" else "--" + name.replace("_", "-")
                 raise UsageProblem(f"{flag} is for an apply, --dry-run applies nothing: give one of the two")
     elif options["plan_out"]:
         raise UsageProblem("--plan-out saves the plan of a dry run: add --dry-run")
+    if options["batch"] and options["allow_dirty"]:
+        raise UsageProblem("--batch applies a commit, so that another run can complete it; --allow-dirty applies none")
     if options["plan_file"]:
         for name in ("revision", "only", "tables", "full", "allow_dirty"):
             if options[name]:
@@ -143,6 +153,7 @@ def _request(options: dict[str, Any], plan: Plan | None) -> Any:
         lock_timeout_ms=int(options["lock_timeout"] * 1000),
         now=options["now"],
         full=True if options["full"] else None,
+        batch=options["batch"],
     )
 
 
@@ -201,7 +212,7 @@ def _apply(options: dict[str, Any]) -> int:
                 say("Nothing was applied.")
                 return Failed.exit_code
             reviewed = shown
-        ending = Ending(lambda: _connect(options), let_signals_end_the_process, proving)
+        ending = Ending(lambda: _connect(options), let_signals_end_the_process, proving, progress_bar())
         outcome = apply(connection, request, project, origin, reviewed, ending)
     text = render_outcome(
         options["output"],
@@ -218,11 +229,15 @@ def _apply(options: dict[str, Any]) -> int:
     return exit_code_of(outcome.plan, dry_run=False) if options["exit_code"] else 0
 
 
-def let_signals_end_the_process(words: str = "The run was applied before that: reconcile history --runs") -> None:
-    """For when something is committed: Ctrl-C and SIGTERM then end the process with words that are true of that."""
+def let_signals_end_the_process(
+    words: str = "The run was applied before that: reconcile history --runs", code: int = 0
+) -> None:
+    """For when something is committed: Ctrl-C and SIGTERM then end the process with words that are true of that, and
+    with `code`.
+    """
 
     def interrupted_after_commit(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(words)
+        raise KeyboardInterrupt(words, code)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupted_after_commit)

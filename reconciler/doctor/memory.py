@@ -70,7 +70,12 @@ def _last_run(connection: Connection[Any], now: datetime) -> Iterator[Finding]:
         yield note(PART, "last run", "there was none yet")
     else:
         age = _duration(now - datetime.fromisoformat(last.at))
-        yield ok(PART, "last run", f"{age} ago: commit {last.commit[:12]} of {last.author}, by {last.actor}")
+        text = f"{age} ago: commit {last.commit[:12]} of {last.author}, by {last.actor}"
+        if last.partial is None:
+            yield ok(PART, "last run", text)
+        else:
+            advice = "unless it is still going on, run `reconcile`: it applies what is left"
+            yield note(PART, "last run", f"{text}; it was {last.partial}, and the others did not follow yet", advice)
 
 
 def _freezes(connection: Connection[Any], project: Project, now: datetime) -> Iterator[Finding]:

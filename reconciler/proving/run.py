@@ -54,9 +54,11 @@ def prove(
         watched = watch(lanes, committed, proving.at_most_s, proving.watching)
         outcome = replace(outcome, verdicts=watched.verdicts)
         if watched.interrupted:
+            outcome = replace(outcome, interrupted=True)
             outcome = _with_notice(outcome, "interrupted while waiting for it to be in effect: the run is committed")
         trouble = trouble or _recorded(connection, lambda: record_verdicts(connection, run.id, watched.verdicts))
     except KeyboardInterrupt:
+        outcome = replace(outcome, interrupted=True)
         return _with_notice(outcome, "interrupted: whether it is in effect is not recorded; the run is committed")
     except Exception as error:  # a bug must not make a committed run look as if it had failed
         why = str(error).splitlines()[0] if isinstance(error, ReconcileError) else type(error).__name__

@@ -63,7 +63,7 @@ def render_runs(history: RunHistory, *, colour: bool, width: int) -> str:
     for run in history.runs:
         did = words.plural(run.counts.get("changes", 0), "change")
         head = [Piece(second(run.at)), Piece(f"run {run.id}", "strong"), Piece(f"{words.visible(run.outcome)}, {did}")]
-        lines += head_lines([*head, *_counted(run)], ink, width)
+        lines += head_lines([*head, *_batch(run), *_counted(run)], ink, width)
         lines += pack([*_reason(run.reason), *_who(run), *_in_effect(run.proofs)], ink, width, INDENT)
     return "\n".join([*lines, *more_lines(history.more, "run", "runs")]) + "\n"
 
@@ -124,6 +124,11 @@ def _who(run: RunEntry) -> Iterator[Piece]:
     yield Piece(f"applied by {words.shorten(words.visible(run.actor), 100)}{request}")
 
 
+def _batch(run: RunEntry) -> Iterator[Piece]:
+    if run.batch is not None and run.batch.of > 1:
+        yield Piece(f"batch {run.batch.number:,} of {run.batch.of:,}")
+
+
 def _counted(run: RunEntry) -> Iterator[Piece]:
     for name in ("kills", "restores", "held", "kept", "recorded", "released"):
         if run.counts.get(name):
@@ -153,8 +158,18 @@ def more_lines(more: int, noun: str, several: str) -> list[str]:
     return ["", f"and {least}{number}: narrow it down, or show more with --limit"]
 
 
+class BatchDocument(msgspec.Struct, frozen=True):
+    """Which batch a run was. `series` is the id of the plan that these runs have applied together."""
+
+    series: str
+    number: int
+    of: int
+
+
 class RunDocument(msgspec.Struct, frozen=True):
-    """One run. `reason` is null where none was given; `counts` are those of its plan."""
+    """One run. `reason` is null where none was given; `counts` are those of its plan. `batch` is null where all of the
+    plan was applied in one transaction.
+    """
 
     id: str
     at: str
@@ -173,6 +188,7 @@ class RunDocument(msgspec.Struct, frozen=True):
     version: str
     scope: dict[str, Any]
     counts: dict[str, int]
+    batch: BatchDocument | None
     in_effect: bool | None
     proofs: tuple[VerdictDocument, ...]
 
@@ -268,6 +284,7 @@ def _run_document(run: RunEntry) -> RunDocument:
         version=run.version,
         scope=run.scope,
         counts=run.counts,
+        batch=BatchDocument(run.batch.series, run.batch.number, run.batch.of) if run.batch is not None else None,
         in_effect=in_effect(run.proofs),
         proofs=verdict_documents(run.proofs),
     )

@@ -34,11 +34,13 @@ class EffectCountsDocument(msgspec.Struct, frozen=True):
 class RunDocument(msgspec.Struct, frozen=True):
     """What a run did. Counts are of fields, `rows` of rows; `duration_s` is in seconds. `in_effect` is null where the
     schemas declare no proof for what was changed, or it was not asked. `kills_id` is the run that made the kills before
-    the health checks of the rest, null where all of it was one run.
+    the health checks of the rest, null where all of it was one run. `batches` are the ids of the runs of a batched
+    apply, in order; empty where it was one transaction.
     """
 
     id: str
     kills_id: str | None
+    batches: tuple[str, ...]
     applied: int
     rows: int
     audit_entries: int
@@ -99,6 +101,7 @@ def render_outcome(outcome: Outcome) -> str:
     run = RunDocument(
         id=outcome.run_id,
         kills_id=outcome.kills_run_id,
+        batches=outcome.batches,
         applied=outcome.applied,
         rows=outcome.rows,
         audit_entries=outcome.audit_entries,

@@ -82,6 +82,8 @@ def _header(status: Status, now: datetime) -> Iterator[Piece]:
     by = words.shorten(words.visible(status.last.actor), 60)
     ago = words.ago(status.last.at, now)
     yield Piece(f"last applied: {words.visible(status.last.commit)[:7]}, {ago} by {by}")
+    if status.last.partial is not None:
+        yield Piece(f"{words.visible(status.last.partial)}: the others are still to come", "held")
 
 
 def off_head(status: Status) -> str:

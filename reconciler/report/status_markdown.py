@@ -83,7 +83,8 @@ def _applied(status: Status, now: datetime) -> str:
     if status.last is None:
         return " · nothing was applied yet"
     by = prose(words.shorten(words.visible(status.last.actor), 60))
-    return f" · last applied: {code(status.last.commit[:7])}, {words.ago(status.last.at, now)} by {by}"
+    partial = f" ({prose(status.last.partial)}: the others are still to come)" if status.last.partial else ""
+    return f" · last applied: {code(status.last.commit[:7])}, {words.ago(status.last.at, now)} by {by}{partial}"
 
 
 def _off_line(off: Off, now: datetime) -> str:

@@ -237,12 +237,15 @@ def no_drift(plan: Plan) -> str:
 def outcome_sentence(outcome: Outcome) -> str:
     """`Applied 3 changes to 2 rows in one transaction (run 1a2b3c4d, 3 audit entries, 0.18 s).`
 
-    `… in two transactions, the kills first (runs 1a2b3c4d and 5e6f7a8b, …)` where they did not wait for health checks.
+    `… in two transactions, the kills first (runs 1a2b3c4d and 5e6f7a8b, …)` where they did not wait for health checks;
+    `… in 10 batches (runs 1a2b3c4d to 5e6f7a8b, …)` where each batch was a transaction.
     """
     first = outcome.kills_run_id
     about = [f"run {visible(outcome.run_id)[:8]}"]
     if first is not None:
         about = [f"runs {visible(first)[:8]} and {visible(outcome.run_id)[:8]}"]
+    if outcome.batches:
+        about = [f"runs {visible(outcome.batches[0])[:8]} to {visible(outcome.run_id)[:8]}"]
     if outcome.applied:
         about.append(plural(outcome.audit_entries, "audit entry", "audit entries"))
     about += [f"{outcome.recorded:,} recorded"] if outcome.recorded else []
@@ -253,6 +256,7 @@ def outcome_sentence(outcome: Outcome) -> str:
     did = "No row was changed"
     if outcome.applied:
         how = "in one transaction" if first is None else "in two transactions, the kills first"
+        how = f"in {len(outcome.batches):,} batches" if outcome.batches else how
         did = f"Applied {plural(outcome.applied, 'change')} to {plural(outcome.rows, 'row')} {how}"
     return f"{did} ({', '.join(about)})."
 

@@ -52,13 +52,16 @@ class Freeze(msgspec.Struct, frozen=True):
 
 
 class LastRun(msgspec.Struct, frozen=True):
-    """The last run that was applied from git."""
+    """The last run that was applied from git. `partial` says which batch it was (`batch 3 of 10`), where others were to
+    follow; None where it was the last one, or all of it.
+    """
 
     id: str
     at: str
     commit: str
     author: str
     actor: str
+    partial: str | None = None
 
 
 class Glass(msgspec.Struct, frozen=True):
@@ -267,7 +270,9 @@ def read_last_run(connection: Connection[Any]) -> LastRun | None:
     """The last run that was applied from git; None where there was none."""
     row = connection.execute(
         """
-        SELECT id::text, at, commit_id, author_name, actor FROM reconciler.run
+        SELECT id::text, at, commit_id, author_name, actor,
+               CASE WHEN outcome = 'partial' THEN format('batch %s of %s', batch ->> 'number', batch ->> 'of') END
+          FROM reconciler.run
          WHERE NOT holds ORDER BY sequence DESC LIMIT 1
         """
     ).fetchone()

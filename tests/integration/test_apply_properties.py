@@ -2,128 +2,39 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from reconciler.actual import compare
 from reconciler.canonical import equal, from_text, to_text
 from reconciler.catalog import read_catalog
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
-from reconciler.diff import diff_row, entry_digest
+from reconciler.connection import DatabaseConnection
 from reconciler.fit import relation_of, relations_of
-from reconciler.ledger import record_applied, record_marks
-from reconciler.ledger_schema import upgrade
-from reconciler.model import Action, Change, FieldKey, Json, Mark, Missing, Row, Value
-from reconciler.pipeline import Origin, Request, apply, make_plan
-from reconciler.plan import Plan, Scope
-from reconciler.project import Project
-from reconciler.transaction import begin_read_only, begin_read_write
-from tests.support.definitions import desired_of, sound_definitions
-from tests.support.plan_examples import NOW, REVISION
+from reconciler.model import Action, Change, Json, Missing
+from reconciler.pipeline import Request, apply, make_plan
+from reconciler.plan import Scope
+from reconciler.transaction import begin_read_only
+from tests.support.plan_examples import NOW
 from tests.support.postgres import Server
 from tests.support.random_projects import (
-    ENUM,
-    FOR_TRIGGERS,
-    JOURNAL,
-    POLICY,
     Situation,
     get_rows,
-    put_rows,
     situations,
 )
-
-REQUEST = Request(directory=Path())
-ORIGIN = Origin(actor="robot")
+from tests.support.world import ORIGIN, REQUEST, World, world_database
 
 fewer = settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 
 @pytest.fixture(scope="module")
 def connection(postgres_server: Server) -> Iterator[DatabaseConnection]:
-    """A database with a ledger and an audit table; the tables come and go with each example."""
-    with postgres_server.empty() as database:
-        with open_database([parse_database_url(database.url, variable="DATABASE_URL")]) as connection:
-            connection.execute(";".join([ENUM, JOURNAL, FOR_TRIGGERS]).encode())
-            with begin_read_write(connection, doing="making the ledger"):
-                upgrade(connection)
-            yield connection
-
-
-class World:
-    """One situation in the database, and what is known of it without asking the code under test."""
-
-    def __init__(self, connection: DatabaseConnection, situation: Situation) -> None:
-        self.connection = connection
-        self.situation = situation
-        definitions = sound_definitions(POLICY, **{table.name: table.schema for table in situation.tables})
-        by_table: dict[str, dict[str, Any]] = {}
-        for (table, key), fields in situation.desired.items():
-            by_table.setdefault(table, {})[key] = {
-                name: {"value": data} if isinstance(data, dict) else data for name, data in fields.items()
-            }
-        desired, problems = desired_of(definitions, **{name: to_text(rows) for name, rows in by_table.items()})
-        assert problems == []
-        self.project = Project(definitions, desired, REVISION, None, None)
-        self.marks = {field: self._mark(field, touched) for field, touched in situation.seen.items()}
-        self._make()
-        self.before = get_rows(connection, situation)
-
-    def _mark(self, field: FieldKey, touched: bool) -> Mark:
-        table, key, name = field
-        value = self.project.desired[table][key].values[name]
-        has = self.situation.actual[table, key][name]
-        entry = "another entry" if touched else entry_digest(value)
-        return Mark(killed_at=NOW, killed_by="by hand", seen_at=NOW, seen_value=has, seen_entry=entry)
-
-    def _make(self) -> None:
-        connection = self.connection
-        connection.execute("DROP TABLE IF EXISTS things, gadgets; TRUNCATE journal, noted")
-        connection.execute("TRUNCATE reconciler.run, reconciler.managed_row, reconciler.mark CASCADE")
-        connection.execute("".join(table.ddl for table in self.situation.tables).encode())
-        put_rows(connection, self.situation)
-        with begin_read_write(connection, doing="remembering"):
-            record_applied(connection, str(uuid.uuid4()), dict(self.situation.base))
-            record_marks(connection, self.marks)
-
-    def plan(self) -> Plan:
-        return make_plan(self.connection, REQUEST, self.project)
-
-    def apply(self) -> Plan:
-        return apply(self.connection, REQUEST, self.project, ORIGIN).plan
-
-    def changes_by_full_comparison(self) -> list[Change]:
-        """What comparing all rows one by one in Python finds, guards left out."""
-        found: list[Change] = []
-        rows = {*self.situation.desired, *self.situation.base}
-        for table, key in sorted(rows):
-            definition = self.project.definitions.tables[table]
-            base = _side(table, key, self.situation.base.get((table, key)))
-            has = self.before.get((table, key))
-            actual = _side(table, key, {name: has[name] for name in definition.fields} if has is not None else None)
-            of_row = ((name, self.marks.get((table, key, name))) for name in definition.fields)
-            marks = {name: mark for name, mark in of_row if mark is not None}
-            desired = self.project.desired.get(table, {}).get(key)
-            found += diff_row(definition, key, desired, base, actual, marks, None)
-        return found
-
-    def rows_of(self, statement: str) -> list[tuple[Any, ...]]:
-        return self.connection.execute(statement.encode()).fetchall()
-
-    def state_of_ledger(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Every row of the ledger with the transaction that wrote it last."""
-        names = self.rows_of("SELECT tablename FROM pg_tables WHERE schemaname = 'reconciler'")
-        return {name: self.rows_of(f"SELECT t.xmin, t::text FROM reconciler.{name} t ORDER BY 2") for (name,) in names}
-
-
-def _side(table: str, key: str, fields: dict[str, Json] | None) -> Row | None:
-    return None if fields is None else Row(table, key, {name: Value(data) for name, data in fields.items()})
+    with world_database(postgres_server) as connection:
+        yield connection
 
 
 @fewer
@@ -328,3 +239,46 @@ def test_an_apply_to_one_row_or_one_table_leaves_every_other_alone(
         assert {row: after[row] for row in world.before.keys() - covered} == {
             row: columns for row, columns in world.before.items() if row not in covered
         }
+
+
+@fewer
+@given(situations(), st.integers(min_value=1, max_value=4), st.booleans())
+def test_batches_come_to_what_one_transaction_comes_to(
+    connection: DatabaseConnection, situation: Situation, size: int, is_reviewed: bool
+) -> None:
+    connection.execute("UPDATE reconciler.meta SET movable_clock = true")
+    at_once = Request(directory=REQUEST.directory, now=NOW)
+    whole = World(connection, situation)
+    expected = whole.run(at_once)
+    told = _told(whole)
+    world = World(connection, situation)
+    reviewed = make_plan(connection, at_once, world.project) if is_reviewed else None
+    outcome = world.run(replace(at_once, batch=size), reviewed)
+    assert _told(world) == told
+    assert (outcome.plan.fingerprint, outcome.plan.counts) == (expected.plan.fingerprint, expected.plan.counts)
+    assert (outcome.applied, outcome.audit_entries, outcome.recorded, outcome.released) == (
+        (expected.applied, expected.audit_entries, expected.recorded, expected.released)
+    )
+    rows = {(c.table, c.key) for c in expected.plan.changes if c.action not in (Action.HOLD, Action.KEEP)}
+    runs = world.rows_of("SELECT id::text, outcome FROM reconciler.run ORDER BY sequence")
+    assert len(runs) == max(1, -(-len(rows) // size))
+    assert [word for _, word in runs] == ["partial"] * (len(runs) - 1) + ["applied"]
+    assert outcome.batches == (tuple(run for run, _ in runs) if len(runs) > 1 else ())
+    for (number,) in world.rows_of("SELECT count(DISTINCT (table_name, key)) FROM reconciler.change GROUP BY run_id"):
+        assert number <= size
+
+
+def _told(world: World) -> dict[str, list[tuple[Any, ...]]]:
+    """What a run has left: rows, entries and memory, but for what names a run, or a time of the server's."""
+    names = [table.name for table in world.situation.tables]
+    found = {name: world.rows_of(f"SELECT to_jsonb(t) - 'changed at' FROM {name} t ORDER BY 1") for name in names}
+    found["journal"] = world.rows_of("SELECT owner, event, details - 'run' FROM journal ORDER BY 1, 2, 3")
+    found["changes"] = world.rows_of(
+        "SELECT table_name, key, field, before::text, after::text, finding, direction, tenant FROM reconciler.change "
+        "ORDER BY 1, 2, 3"
+    )
+    found["applied"] = world.rows_of(
+        "SELECT table_name, key, applied::text, digest, row_hash FROM reconciler.managed_row ORDER BY 1, 2"
+    )
+    found["marks"] = world.rows_of("SELECT t::text FROM reconciler.mark t ORDER BY 1")
+    return found

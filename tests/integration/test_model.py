@@ -31,7 +31,7 @@ from reconciler.connection import DatabaseConnection, open_database
 from reconciler.database_url import parse_database_url
 from reconciler.errors import ReconcileError, Stale
 from reconciler.initialize import initialize as init_ledger
-from reconciler.pipeline import Origin, Request, apply, make_plan, read_for_apply
+from reconciler.pipeline import Ending, Origin, Request, apply, make_plan, read_for_apply
 from reconciler.plan import Scope
 from reconciler.project import Project
 from tests.support.gitrepo import GitRepo
@@ -163,6 +163,7 @@ class Histories(RuleBasedStateMachine):
     is_large: ClassVar[bool] = False
     is_known: ClassVar[bool] = True
     full: ClassVar[bool | None] = None
+    batch: ClassVar[int | None] = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -354,7 +355,9 @@ class Histories(RuleBasedStateMachine):
         finally:
             self.sql.execute("DROP FUNCTION fault CASCADE")
 
-    def _run(self, project: Project, request: Request, entries: Mapping[_Field, Entry]) -> None:
+    def _run(
+        self, project: Project, request: Request, entries: Mapping[_Field, Entry], *, interrupted: bool = False
+    ) -> None:
         is_dirty = request.ahead or (project.revision is not None and project.revision.dirty)
         frozen = self.frozen_until is not None and self.now < self.frozen_until
         world = World(self.now, committed=not is_dirty, healthy=self.healthy, frozen=frozen)
@@ -364,14 +367,18 @@ class Histories(RuleBasedStateMachine):
         named = [field for field in scope if wanted(entries.get(field), self.memories[field], self.now) is not NOTHING]
         foreseen = before | self._foreseen(named, entries, before, world)
         plan = make_plan(self.connection, request, project)
+        if interrupted:
+            with contextlib.suppress(KeyboardInterrupt):
+                apply(self.connection, request, project, ORIGIN, None, Ending(progress=interrupt_between_batches))
         outcome = apply(self.connection, request, project, ORIGIN)
         for change in outcome.plan.changes:
             what = f"{change.table}/{change.key}.{change.field}: {change.action.value}"
             note(f"    {what}, {change.explanation} {change.hold}")
         after = self._values()
         assert after == foreseen
-        assert outcome.plan.changes == plan.changes, "the dry run said something else, or had other reasons"
-        assert outcome.plan.fingerprint == plan.fingerprint
+        if not interrupted:
+            assert outcome.plan.changes == plan.changes, "the dry run said something else, or had other reasons"
+            assert outcome.plan.fingerprint == plan.fingerprint
         self._check_audit(self._runs() - runs, named, before, after)
         for field in scope:
             remember(self._rule(field), entries.get(field), self.memories[field], before[field], after[field], world)
@@ -475,7 +482,13 @@ class Histories(RuleBasedStateMachine):
         scope = Scope(rows=(f"tenants/{only}",)) if only else Scope()
         reason = "an incident" if dirty else None
         return Request(
-            directory=self.repo.path, scope=scope, allow_dirty=dirty, reason=reason, now=self.now, full=self.full
+            directory=self.repo.path,
+            scope=scope,
+            allow_dirty=dirty,
+            reason=reason,
+            now=self.now,
+            full=self.full,
+            batch=None if dirty else self.batch,
         )
 
     def _project(self) -> Project:
@@ -628,7 +641,9 @@ class FleetHistories(Histories):
         ]
         return {"$where": asked} if asked and path == "state/tenants.yaml" else {}
 
-    def _run(self, project: Project, request: Request, entries: Mapping[_Field, Entry]) -> None:
+    def _run(
+        self, project: Project, request: Request, entries: Mapping[_Field, Entry], *, interrupted: bool = False
+    ) -> None:
         tiers = {row["id"]: row["aiTier"] for row in self.sql.execute('SELECT id, "aiTier" FROM tenants').fetchall()}
         of_tiers = {
             ("tenants", key, name): replace(entry, matched=True, since=self.since.get((tier, name, entry)))
@@ -641,14 +656,37 @@ class FleetHistories(Histories):
             for field, entry in entries.items()
             if wanted(entry, self.memories[field], self.now) is not NOTHING
         }
-        super()._run(project, request, dict(entries) | of_tiers | own)
+        super()._run(project, request, dict(entries) | of_tiers | own, interrupted=interrupted)
         if request.scope.is_everything and not request.allow_dirty:  # one that is ahead is of one row
             told = [(tier, name, entry) for tier, fields in self.asked.items() for name, entry in fields.items()]
             self.since = {one: self.since.get(one, self.now) for one in told}
 
 
+class BatchedHistories(ChangePathHistories):
+    """Each row is a transaction of its own, and some runs end before the last one."""
+
+    batch: ClassVar[int | None] = 1
+
+    @rule()
+    def run_and_be_interrupted(self) -> None:
+        """Ended after the first batch, and completed by another run."""
+        self._run(self._project(), self._request(), self.committed, interrupted=True)
+
+    def run_into_a_fault(self) -> None:
+        """Not here: it is for one transaction, which leaves all as it was."""
+
+
+def interrupt_between_batches(_what: str, done: int, total: int) -> None:
+    """Somebody presses Ctrl-C once a batch is committed."""
+    if done < total:
+        raise KeyboardInterrupt
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Histories, FleetHistories, LargeHistories, ChangePathHistories, SweepHistories])
+@pytest.mark.parametrize(
+    "kind",
+    [Histories, FleetHistories, LargeHistories, ChangePathHistories, SweepHistories, BatchedHistories],
+)
 def test_every_history_ends_as_the_rules_say(
     kind: type[Histories], postgres_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

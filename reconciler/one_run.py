@@ -1,0 +1,418 @@
+"""One run: one transaction, from the lock to its commit, and what follows it.
+
+Takes a Request, the Project that was read for it and what its decision depends on; gives an Outcome, or what must be
+done before there can be one. `pipeline` tells which runs there are; the order of the writes is told in `writing`.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from psycopg import Connection
+
+from reconciler import __version__
+from reconciler.actual import Seen
+from reconciler.aftermath import deliver_effects, write_effects
+from reconciler.apply import take_lock
+from reconciler.audit import row_exists
+from reconciler.catalog import Relation
+from reconciler.connection import DatabaseConnection
+from reconciler.decide import Decision, Inputs, as_seen, decide, locked
+from reconciler.errors import Failed, NotAsExpected, OutcomeUnknown, Problem, Refused, Stale
+from reconciler.fit import problems_of_writing
+from reconciler.guards import CheckResult
+from reconciler.ledger import PARTIAL, BatchRecord, RunRecord
+from reconciler.lost_answer import Reconnect, answering, was_committed
+from reconciler.model import Action, FieldKey, RowKey
+from reconciler.outcome import Outcome, Proving
+from reconciler.plan import Notice, Plan, Revision, Scope
+from reconciler.project import Progress, Project, silent
+from reconciler.schema import Table
+from reconciler.stale import ancestry_problem, refuse_another_database, refuse_stale
+from reconciler.transaction import begin_read_write
+from reconciler.writing import write_run
+
+__all__ = [
+    "NEXT",
+    "Awaiting",
+    "Batch",
+    "Ending",
+    "NotWritten",
+    "Origin",
+    "Request",
+    "apply_once",
+    "refuse_if_others_applied",
+    "refuse_what_must_not_be",
+    "rows_at_work",
+]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user asked for. `revision` None: the work tree for a plan, HEAD for an apply.
+
+    `allow_changes`: how many rows may change whatever the blast limit says. `now`: another time, for a demo.
+    `ahead`: the commit is not merged yet (`kill --now`); what it says is applied as a hold that runs from git respect,
+    whatever was applied last. `fields`: nothing but these is looked at. `full`: whether every row of a large project is
+    looked at, and not only what git has changed; None: if that is due (`change_path`). `batch`: at most so many rows
+    are written in one transaction; None: all are (`in_batches`).
+    """
+
+    directory: Path
+    revision: str | None = None
+    scope: Scope = Scope()
+    allow_dirty: bool = False
+    allow_rewind: bool = False
+    reason: str | None = None
+    allow_changes: int = 0
+    lock_timeout_ms: int = 10_000
+    now: datetime | None = None
+    ahead: bool = False
+    fields: frozenset[FieldKey] | None = None
+    full: bool | None = None
+    batch: int | None = None
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Who runs the tool, and where a log of it can be read."""
+
+    actor: str
+    run_url: str | None = None
+    pull_request: int | None = None
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """What an apply needs to end well, whatever happens to it while it commits.
+
+    `reconnect` makes another connection to the same database; without it, a lost answer to COMMIT stays unknown.
+    `committed` is called at once when the run is known to be in the database, before anything can interrupt: from
+    there on, nobody may say any more that nothing was applied. Where more is to come it is given what is true then, and
+    the exit code. `proving` says how to wait for the changes to be in effect, where the schemas declare how that is
+    seen. `progress` is told of batches.
+    """
+
+    reconnect: Reconnect | None = None
+    committed: Callable[..., None] = lambda *_: None
+    proving: Proving = Proving()
+    progress: Progress = silent
+
+
+Later = Callable[[Callable[[Outcome], Outcome]], None]
+"""Takes what would wait for changes to be in effect, to be called later: Outcome to Outcome."""
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that is one batch of several. `rows` is the most that it may write.
+
+    `after` are the runs that may have been the last before it (None: there was none): whoever else has applied another
+    commit meanwhile has the last word. `is_last`: it is for all that is left, and settles it. `delivers`: its effects
+    are delivered at once. `later`, where given, is told how to see its changes in effect, instead of that being done.
+    """
+
+    record: BatchRecord
+    rows: int
+    after: frozenset[str | None]
+    is_last: bool
+    delivers: bool = True
+    later: Later | None = None
+
+    def committed(self, ending: Ending) -> None:
+        """Say that it is committed."""
+        if self.is_last:
+            ending.committed()
+            return
+        ending.committed(f"{self.record.number:,} of {self.record.of:,} batches were applied before that. {NEXT}", 1)
+
+
+NEXT = "The next run applies what is left, and nothing twice"
+
+
+class NotWritten(msgspec.Struct, frozen=True):
+    """A batch that was not written: it had none, or more than it may."""
+
+    rows: int
+
+
+class Awaiting(msgspec.Struct, frozen=True):
+    """Nothing was written: `checks` must be made first, for all but the `kills`."""
+
+    checks: frozenset[str]
+    kills: frozenset[FieldKey]
+
+
+def apply_once(
+    connection: DatabaseConnection,
+    request: Request,
+    project: Project,
+    origin: Origin,
+    reviewed: Plan | None,
+    inputs: Inputs,
+    ending: Ending,
+    batch: Batch | None = None,
+) -> Outcome | Awaiting | NotWritten:
+    """One transaction. It writes nothing, and no Outcome is given, where checks must be made first, or where a batch
+    is none.
+    """
+    if batch is not None:
+        ending = msgspec.structs.replace(ending, committed=partial(batch.committed, ending))
+    started = time.monotonic()
+    outcome, to_deliver = None, False
+    try:
+        with begin_read_write(connection, doing=_doing(batch), lock_timeout_ms=request.lock_timeout_ms):
+            take_lock(connection)
+            decision = decide(connection, project, inputs, _locked_where_writable)
+            if decision.checks_needed and not inputs.results:
+                kills: frozenset[FieldKey] = frozenset()
+                if reviewed is None and batch is None:
+                    kills = _kills_ahead(connection, request, project, inputs, decision)
+                return Awaiting(decision.checks_needed, kills)
+            if batch is not None:
+                refuse_if_others_applied(request, decision, batch.after)
+            refuse_what_must_not_be(connection, request, project, decision, reviewed)
+            if batch is not None and not _is_one(batch, decision):
+                return NotWritten(len(rows_at_work(decision)))
+            run = _run_record(request, project, origin, decision, reviewed, batch)
+            audit_entries = write_run(connection, project, decision, run)
+            to_deliver = write_effects(connection, project, decision, run)
+            outcome = _outcome(request, decision, run, audit_entries)
+        ending.committed()
+    except OutcomeUnknown as error:
+        if outcome is None:
+            raise Failed(f"{error.cause}: nothing was applied. Run again") from None
+        outcome = _looked_up(outcome, error.cause, request, ending, interrupted=error.interrupted)
+    except KeyboardInterrupt:
+        if outcome is None:
+            raise
+        outcome = _looked_up(outcome, "interrupted while committing", request, ending, interrupted=True)
+    committed = time.monotonic()
+    outcome = msgspec.structs.replace(outcome, duration_s=committed - started)
+    if batch is not None:
+        to_deliver = to_deliver and batch.delivers
+    later = batch.later if batch is not None else None
+    return _followed(connection, project, decision, run, outcome, ending, to_deliver, committed, later)
+
+
+def _doing(batch: Batch | None) -> str:
+    return "applying" if batch is None else f"applying batch {batch.record.number} of {batch.record.of}"
+
+
+def rows_at_work(decision: Decision) -> set[RowKey]:
+    """The rows of which anything is written or recorded. What is left of a table that no schema describes any more is
+    not among them: it touches no row.
+    """
+    tables = decision.project.definitions.tables
+    return {
+        (change.table, change.key)
+        for change in decision.plan.changes
+        if change.action is not Action.HOLD and change.action is not Action.KEEP and change.table in tables
+    }
+
+
+def _is_one(batch: Batch, decision: Decision) -> bool:
+    rows = len(rows_at_work(decision))
+    return rows <= batch.rows and (rows > 0 or batch.is_last)
+
+
+def refuse_if_others_applied(request: Request, decision: Decision, after: frozenset[str | None]) -> None:
+    """Raise Stale where somebody has applied another commit since the first batch, be it a newer or an older one."""
+    head, revision = decision.head, decision.plan.revision
+    if head.run in after or (revision is not None and head.commit == revision.commit):
+        return
+    raise Stale(
+        f"run {head.run} has applied commit {(head.commit or '')[:12]} meanwhile, so what is left is not applied. Run "
+        "again, with the newest commit"
+    )
+
+
+def _kills_ahead(
+    connection: DatabaseConnection, request: Request, project: Project, inputs: Inputs, decision: Decision
+) -> frozenset[FieldKey]:
+    """The kills of a Decision that awaits checks which may be committed before; raises what would forbid all of it."""
+    if decision.plan.counts.kills == 0:
+        return frozenset()
+    from reconciler.kills_first import kills_ahead  # most runs make no checks
+
+    passed = {name: CheckResult(passed=True, saw="") for name in decision.checks_needed}
+    inputs = msgspec.structs.replace(inputs, results=passed)
+    kills = kills_ahead(decision.plan, decide(connection, project, inputs, _locked_where_writable).plan)
+    if kills:
+        refuse_what_must_not_be(connection, request, project, decision, None)
+    return kills
+
+
+def _followed(
+    connection: DatabaseConnection,
+    project: Project,
+    decision: Decision,
+    run: RunRecord,
+    outcome: Outcome,
+    ending: Ending,
+    to_deliver: bool,
+    committed: float,
+    later: Later | None,
+) -> Outcome:
+    """The Outcome once its effects are delivered and its proofs are seen; nothing here changes what is committed."""
+    definitions = project.definitions
+    to_prove = any(change.field in definitions.tables[change.table].proofs for change in decision.plan.writes)
+    if not (to_deliver or to_prove):
+        return outcome
+    with answering(connection, ending.reconnect) as there:
+        if to_deliver:
+            outcome = deliver_effects(there, definitions.policy, outcome)
+        if to_prove:
+            from reconciler.proving.run import prove
+
+            def proven(outcome: Outcome, there: DatabaseConnection = there) -> Outcome:
+                return prove(there, definitions, decision, run, outcome, ending.proving, committed)
+
+            if later is None:
+                return proven(outcome)
+            later(proven)
+    return outcome
+
+
+def _locked_where_writable(
+    connection: Connection[Any], table: Table, relation: Relation, seen: Sequence[Seen]
+) -> list[Seen]:
+    """`locked`, but for a role that may update nothing: it cannot lock, and is told of all that it lacks instead."""
+    may_lock = any(column.may_update for column in relation.columns.values())
+    return (locked if may_lock else as_seen)(connection, table, relation, seen)
+
+
+def _outcome(request: Request, decision: Decision, run: RunRecord, audit_entries: int) -> Outcome:
+    """What the run did, if it is committed."""
+    counts = decision.plan.counts
+    return Outcome(
+        run_id=run.id,
+        plan=decision.plan,
+        applied=counts.changes,
+        audit_entries=audit_entries,
+        recorded=counts.recorded,
+        released=counts.released,
+        duration_s=0.0,
+        dirty=run.dirty,
+        reason=request.reason,
+        notices=_afterwards(decision),
+    )
+
+
+def _looked_up(outcome: Outcome, cause: str, request: Request, ending: Ending, *, interrupted: bool) -> Outcome:
+    """The Outcome of a run whose COMMIT had no answer, once the ledger was asked. Raises Failed if it lacks the run."""
+    run = outcome.run_id
+    if ending.reconnect is None:
+        raise OutcomeUnknown(cause, f"whether run {run} was applied is not known")
+    if not was_committed(ending.reconnect, run, cause, request.lock_timeout_ms):
+        raise Failed(f"{cause}: nothing was applied, the ledger does not have the run. Run again")
+    ending.committed()
+    notice = Notice(f"{cause}; the ledger has run {run}, so all of it was applied")
+    return msgspec.structs.replace(outcome, notices=(*outcome.notices, notice), interrupted=interrupted)
+
+
+def refuse_what_must_not_be(
+    connection: DatabaseConnection, request: Request, project: Project, decision: Decision, reviewed: Plan | None
+) -> None:
+    """Everything that forbids an apply, before its first write."""
+    if reviewed is not None:
+        refuse_another_database(decision.plan, reviewed)
+    if decision.head.version == 0:
+        text = f"database {decision.catalog.database} has no ledger"
+        raise NotAsExpected([Problem(text, None, "run `reconcile init` once, as a role that may create a schema")])
+    problems = problems_of_writing(project.definitions, decision.desired, decision.catalog)
+    if problems:
+        raise NotAsExpected(problems)
+    ancestry = ancestry_problem(project, decision)
+    if ancestry is not None and not (request.allow_rewind or request.ahead):
+        raise Stale(ancestry)
+    if decision.plan.refusals:
+        raise Refused("\n".join([*decision.plan.refusals, "Nothing was applied."]))
+    if reviewed is not None:
+        refuse_stale(connection, decision.plan, reviewed)
+    _need_tenantless_row(connection, project, decision)
+
+
+def _need_tenantless_row(connection: DatabaseConnection, project: Project, decision: Decision) -> None:
+    """Where an entry belongs to no tenant, the row that makes its foreign key hold must be there."""
+    audit = project.definitions.policy.audit
+    if audit.without_tenant is None or audit.without_tenant.create is None:
+        return
+    tables = project.definitions.tables
+    if not any(tables[change.table].definition.audit.tenant is None for change in decision.plan.writes):
+        return
+    row = audit.without_tenant.create
+    relation = decision.catalog.relations.get((row.schema, row.table))
+    place = project.definitions.policy_places.of("audit", "without_tenant")
+    if relation is None or not row_exists(connection, row, relation, audit.without_tenant.tenant):
+        text = f"{row.table} has no row {audit.without_tenant.tenant}, to which entries without a tenant belong"
+        raise NotAsExpected([Problem(text, place, "run `reconcile init`: it makes the row")])
+
+
+def _run_record(
+    request: Request,
+    project: Project,
+    origin: Origin,
+    decision: Decision,
+    reviewed: Plan | None,
+    batch: Batch | None,
+) -> RunRecord:
+    plan = decision.plan
+    revision = project.revision
+    assert revision is not None
+    counts = {name: getattr(plan.counts, name) for name in plan.counts.__struct_fields__}
+    return RunRecord(
+        id=str(uuid.uuid4()),
+        commit=revision.commit,
+        author_name=revision.author_name,
+        author_email=revision.author_email,
+        committer_name=revision.committer_name,
+        committer_email=revision.committer_email,
+        actor=origin.actor,
+        reason=request.reason or revision.subject,
+        dirty=revision.dirty,
+        ahead=request.ahead,
+        plan_id=_plan_id(plan, reviewed, batch),
+        fingerprint=plan.fingerprint,
+        scope={"tables": list(plan.scope.tables), "rows": list(plan.scope.rows)},
+        counts=counts,
+        outcome=_outcome_word(plan, batch),
+        run_url=origin.run_url,
+        pull_request=origin.pull_request,
+        version=__version__,
+        sync=_sync(request, revision, decision),
+        batch=batch.record if batch is not None else None,
+    )
+
+
+def _plan_id(plan: Plan, reviewed: Plan | None, batch: Batch | None) -> str:
+    """The plan that is applied once the run is committed: that of a series is with its last batch."""
+    if batch is not None:
+        return batch.record.series if batch.is_last else plan.id
+    return reviewed.id if reviewed is not None else plan.id
+
+
+def _outcome_word(plan: Plan, batch: Batch | None) -> str:
+    if batch is not None:
+        return "applied" if batch.is_last else PARTIAL
+    return "applied" if plan.has_work else "unchanged"
+
+
+def _sync(request: Request, revision: Revision, decision: Decision) -> str | None:
+    """How the ledger stands to git after the run: a run of something that is not merged leaves that to others."""
+    sync = decision.looked_at.sync
+    return sync.as_text if sync is not None and not (revision.dirty or request.ahead) else None
+
+
+def _afterwards(decision: Decision) -> tuple[Notice, ...]:
+    revision = decision.plan.revision
+    if revision is not None and revision.dirty and decision.plan.writes:
+        text = (
+            "this was not committed. Runs from git leave it as it is, and say so, until git says the same, touches the "
+            "entry, or somebody runs `reconcile release`. Commit it"
+        )
+        return (*decision.plan.notices, Notice(text))
+    return decision.plan.notices
