@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _ignore_signals()
     except KeyboardInterrupt as interrupt:
         _ignore_signals()
-        # Once something is committed, what interrupts says so itself, with the code (`run.let_signals_end_the_process`).
+        # Once something is committed, what interrupts says so, with the code (`run.let_signals_end_the_process`).
         words, code = interrupt.args or ("Nothing was applied.", 1)
         sys.stderr.write(f"Interrupted. {words}\n")
         if interrupt.args:

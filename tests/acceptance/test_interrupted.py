@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from reconciler.embedded import EmbeddedPostgres
-from tests.support.cli import Finished
+from tests.support.cli import finish
 from tests.support.gitrepo import GitRepo
 from tests.support.pgbouncer import needs_pgbouncer, running_pooler
 from tests.support.postgres import PLATFORM_SQL, Database
@@ -79,16 +79,6 @@ def wait_until(true: Callable[[], object]) -> None:
     while not true():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)
-
-
-def finish(process: subprocess.Popen[str]) -> Finished:
-    """Wait for a command that was started."""
-    try:
-        out, err = process.communicate(timeout=30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    return Finished(process.returncode, out, err)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)

@@ -423,6 +423,30 @@ def test_kills_are_all_committed_before_anybody_waits_for_one_to_be_in_effect(em
     assert sorted(row["run"] for row in proofs) == sorted(outcome.batches)
 
 
+def test_who_asks_for_an_end_while_a_batch_is_seen_in_effect_gets_it_after_that_batch(empty_database: Database) -> None:
+    address = parse_database_url(empty_database.url, variable="DATABASE_URL")
+
+    def watching(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with open_database([address]) as connection:
+        shops = Shops(connection, verify="[{row: written}]")
+        keys = shops.add_many(7)
+        for key in keys:
+            shops.ask(key, is_open=False)
+        shops.apply()
+        for key in keys:
+            shops.ask(key, is_open=True)
+        asked = Request(directory=REQUEST.directory, batch=2)
+        with pytest.raises(KeyboardInterrupt) as raised:
+            apply(connection, asked, shops.project(), Origin(actor="robot"), None,
+                  Ending(proving=Proving(watching=watching)))  # fmt: skip
+        [row] = empty_database.execute("SELECT count(*) FROM shops WHERE is_open")
+        assert row["count"] == 2
+        assert raised.value.args[0].startswith("Before that, 1 batch was applied, of 4 (2 rows")
+        assert shops.apply().applied == 5
+
+
 def test_the_whole_story_is_the_plan_that_was_shown(crowd: Crowd) -> None:
     crowd.commit(rows_of(isWhatsappEnabled=False, aiDailyLimit=200))
     shown = crowd.runs.plan()

@@ -64,6 +64,16 @@ def start(
     )  # fmt: skip
 
 
+def finish(process: subprocess.Popen[str]) -> Finished:
+    """Wait for a command that was started."""
+    try:
+        out, err = process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return Finished(process.returncode, out, err)
+
+
 def command(*arguments: str) -> list[str]:
     """The command line that runs this checkout's `reconcile` with this Python."""
     return [sys.executable, "-m", "reconciler", *arguments]

@@ -47,6 +47,7 @@ def test_an_outcome_holds_the_run_and_a_plan_that_can_be_read_back() -> None:
     assert document["run"] == {
         "id": "1a2b3c4d-77",
         "kills_id": None,
+        "batches": [],
         "applied": 1,
         "rows": 1,
         "audit_entries": 1,
