@@ -69,15 +69,20 @@ def _story(run: RunRecord, database: str) -> RunStory:
     )
 
 
-def deliver_effects(connection: DatabaseConnection, policy: Policy, outcome: Outcome) -> Outcome:
-    """The Outcome with what was delivered, and with a notice of what was not. Raises nothing: the run is committed."""
+def deliver_effects(
+    connection: DatabaseConnection, policy: Policy, outcome: Outcome, broken: frozenset[str] = frozenset()
+) -> Outcome:
+    """The Outcome with what was delivered, and with a notice of what was not. Raises nothing: the run is committed.
+
+    `broken`: endpoints that have just not answered, and are left alone.
+    """
     if connection.is_rehearsal:
         return _with_notice(outcome, "this is a rehearsal: no effect is delivered")
     delivered = None
     try:
-        delivered = deliver(connection, policy.delivery, Pass(run=outcome.run_id, at_most_s=_AT_MOST_S))
-        with begin_read_only(connection, doing="counting effects"):
-            states = count_of_run(connection, outcome.run_id)
+        what = Pass(run=outcome.run_id, at_most_s=_AT_MOST_S, broken=broken)
+        delivered = deliver(connection, policy.delivery, what)
+        counts = count_effects(connection, outcome.run_id)
     except KeyboardInterrupt:
         interrupted = replace(outcome, interrupted=True)
         return _with_notice(interrupted, f"the delivery of effects was interrupted: what is left is {LATER}")
@@ -87,10 +92,17 @@ def deliver_effects(connection: DatabaseConnection, policy: Policy, outcome: Out
         return _with_notice(outcome, f"effects wait to be delivered ({error}): they are {LATER}")
     except Exception as error:  # a bug in a library must not make a committed run look as if it had failed
         return _with_notice(outcome, f"effects wait to be delivered ({type(error).__name__}): they are {LATER}")
-    counts = EffectCounts(
+    notices = (*outcome.notices, *_notices(delivered))
+    return replace(outcome, effects=counts, notices=notices, broken=delivered.broken)
+
+
+def count_effects(connection: DatabaseConnection, run_id: str) -> EffectCounts:
+    """What has become of a run's effects by now."""
+    with begin_read_only(connection, doing="counting effects"):
+        states = count_of_run(connection, run_id)
+    return EffectCounts(
         delivered=states.get("delivered", 0), waiting=states.get("pending", 0), dead=states.get("dead", 0)
     )
-    return replace(outcome, effects=counts, notices=(*outcome.notices, *_notices(delivered)))
 
 
 def _with_notice(outcome: Outcome, text: str) -> Outcome:

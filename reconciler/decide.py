@@ -175,7 +175,8 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
         database_id=catalog.identity,
         changes=tuple(changes),
         notices=(*inputs.notices, *notes, *looked_at.notices),
-        refusals=tuple(_blast(connection, project, catalog, changes, inputs, head)),
+        # A batch is a part of what was judged as a whole.
+        refusals=tuple(_blast(connection, project, catalog, changes, inputs, head)) if inputs.part is None else (),
         counts=_counts(changes, desired, looked_at.managed if scope.is_everything else None),
         is_full=looked_at.is_full,
         fingerprint=fingerprint_of(changes),

@@ -18,10 +18,10 @@ from contextlib import contextmanager
 
 from msgspec.structs import replace
 
+from reconciler.aftermath import count_effects
 from reconciler.checks import run_checks
 from reconciler.connection import DatabaseConnection
 from reconciler.decide import Decision, Inputs, Part, as_seen, decide
-from reconciler.effects.backlog import count_of_run
 from reconciler.errors import DatabaseProblem, Failed, LockNotTaken, ReconcileError
 from reconciler.guards import CheckResult
 from reconciler.kills_first import kills_ahead
@@ -42,7 +42,7 @@ from reconciler.one_run import (
     rows_at_work,
 )
 from reconciler.one_story import one_story
-from reconciler.outcome import EffectCounts, Outcome
+from reconciler.outcome import Outcome
 from reconciler.plan import Plan, Scope, fingerprint_of
 from reconciler.project import Project
 from reconciler.schema import Table
@@ -105,7 +105,7 @@ class _Series:
         self._request = request
         self._project = project
         self._origin = origin
-        self._reviewed = reviewed
+        self._reviewed = _Reviewed(reviewed) if reviewed is not None else None
         self._inputs = inputs
         self._ending = ending
         self._size = request.batch
@@ -115,8 +115,7 @@ class _Series:
         self._after: frozenset[str | None] = frozenset()
         self._checks: frozenset[str] = frozenset()
         self._unproven: dict[int, Callable[[Outcome], Outcome]] = {}
-        self._undelivered: list[int] = []
-        self._delivers = True
+        self._broken: frozenset[str] = frozenset()
 
     def apply(self) -> Outcome:
         """All of it."""
@@ -161,9 +160,10 @@ class _Series:
                 self._after = frozenset([decision.head.run])
                 self._series = self._series or decision.plan.id
                 if self._reviewed is not None and decision.head.version:
-                    self._reviewed = _left_of(self._reviewed, rows_of_series(there, self._series), decision.plan)
+                    self._reviewed.go_on(rows_of_series(there, self._series), decision.plan)
             if not decision.checks_needed or self._inputs.results:
-                refuse_what_must_not_be(there, self._request, self._project, decision, self._reviewed)
+                left = self._reviewed.left if self._reviewed is not None else None
+                refuse_what_must_not_be(there, self._request, self._project, decision, left)
         return decision
 
     @contextmanager
@@ -229,13 +229,13 @@ class _Series:
         """One batch, of these rows. Unless it `waits`, nobody waits yet for what it changes to be in effect."""
         part = Part(Scope(rows=tuple(f"{table}/{key}" for table, key in rows)), project)
         inputs = replace(self._inputs, part=part, fields=fields if fields is not None else self._inputs.fields)
-        reviewed = _of_rows(self._reviewed, frozenset(rows)) if self._reviewed is not None else None
+        reviewed = self._reviewed.of(rows) if self._reviewed is not None else None
         done = self._written(inputs, reviewed, is_last=False, waits=waits)
         if done is None:
             self._of -= 1  # somebody else has done it, or a guard holds it by now
             return
         if self._reviewed is not None:
-            self._reviewed = _without_done(self._reviewed, frozenset(rows))
+            self._reviewed.apply(rows)
         self.done.append(done)
         self._after |= {done.run_id}
         self._ending.progress("applying batches", len(self.done), self._of)
@@ -243,7 +243,8 @@ class _Series:
 
     def _last(self) -> Outcome | None:
         """The batch that looks at everything once more; None where more is left than it may write."""
-        return self._written(self._inputs, self._reviewed, is_last=True, waits=not self._unproven)
+        reviewed = self._reviewed.left if self._reviewed is not None else None
+        return self._written(self._inputs, reviewed, is_last=True, waits=not self._unproven)
 
     def _written(self, inputs: Inputs, reviewed: Plan | None, *, is_last: bool, waits: bool) -> Outcome | None:
         number = len(self.done)
@@ -253,7 +254,7 @@ class _Series:
             rows=self._size,
             after=self._after,
             is_last=is_last,
-            delivers=self._delivers or is_last,
+            broken=frozenset() if is_last else self._broken,  # asked once more, at the end, and not by each batch
             later=None if waits else unproven.append,
         )
         with answering(self._connection, self._ending.reconnect) as there:
@@ -267,10 +268,7 @@ class _Series:
             return None
         if unproven:
             self._unproven[number] = unproven[0]
-        if not batch.delivers:
-            self._undelivered.append(number)
-        elif done.effects.waiting:
-            self._delivers = False  # whoever does not answer is asked once more, at the end, and not by each batch
+        self._broken |= done.broken
         return done
 
     def _heed(self) -> None:
@@ -290,21 +288,12 @@ class _Series:
 
     def _count_effects(self) -> None:
         """What has become of effects that were left to the last batch."""
-        if not self._undelivered:
-            return
+        waiting = [place for place, run in enumerate(self.done[:-1]) if run.effects.waiting]
         try:
             with answering(self._connection, self._ending.reconnect) as there:
-                for place in self._undelivered:
-                    with begin_read_only(there, doing="counting effects"):
-                        states = count_of_run(there, self.done[place].run_id)
-                    self.done[place] = replace(
-                        self.done[place],
-                        effects=EffectCounts(
-                            delivered=states.get("delivered", 0),
-                            waiting=states.get("pending", 0),
-                            dead=states.get("dead", 0),
-                        ),
-                    )
+                for place in waiting:
+                    run = self.done[place]
+                    self.done[place] = replace(run, effects=count_effects(there, run.run_id))
         except DatabaseProblem:
             return  # all is committed; the effects wait in the outbox
 
@@ -323,40 +312,45 @@ def _rows_checked(plan: Plan, tables: Mapping[str, Table]) -> frozenset[RowKey]:
     return frozenset(found)
 
 
-def _of_rows(plan: Plan, rows: frozenset[RowKey]) -> Plan:
-    return _with_changes(plan, (change for change in plan.changes if change.sort_key()[:2] in rows))
+class _Reviewed:
+    """A reviewed plan, of which more and more is done."""
 
+    def __init__(self, plan: Plan) -> None:
+        self.id = plan.id
+        self._plan = plan
+        self._rows: dict[RowKey, list[Change]] = {}
+        for change in plan.changes:
+            self._rows.setdefault((change.table, change.key), []).append(change)
 
-def _without_done(plan: Plan, rows: frozenset[RowKey]) -> Plan:
-    """What is left of a plan once these rows are applied: elsewhere all of it, of them what is not done."""
-    return _with_changes(
-        plan,
-        (
-            change
-            for change in plan.changes
-            if change.action in (Action.HOLD, Action.KEEP) or change.sort_key()[:2] not in rows
-        ),
-    )
+    def of(self, rows: Iterable[RowKey]) -> Plan:
+        """What it says of these rows."""
+        return self._with(change for row in rows for change in self._rows.get(row, ()))
 
+    @property
+    def left(self) -> Plan:
+        """What it says of everything, without what is done."""
+        return self._with(change for changes in self._rows.values() for change in changes)
 
-def _left_of(reviewed: Plan, begun: frozenset[RowKey], now: Plan) -> Plan:
-    """What is left of a reviewed plan of which an earlier apply has written the rows `begun`. What it only recorded is
-    known by not being asked for any more.
-    """
-    if not begun:
-        return reviewed
-    asked = {change.sort_key() for change in now.changes}
-    left = _without_done(reviewed, begun)
-    return _with_changes(
-        left,
-        (
-            change
-            for change in left.changes
-            if change.action not in (Action.RECORD, Action.RELEASE) or change.sort_key() in asked
-        ),
-    )
+    def apply(self, rows: Iterable[RowKey]) -> None:
+        """These rows are applied: of them, only what is left as it was is still asked for."""
+        for row in rows:
+            self._rows[row] = [c for c in self._rows.get(row, ()) if c.action is Action.HOLD or c.action is Action.KEEP]
 
+    def go_on(self, begun: frozenset[RowKey], now: Plan) -> None:
+        """Batches of an earlier apply have written the rows `begun`; what they only recorded is known by not being
+        asked for any more.
+        """
+        if not begun:
+            return
+        self.apply(begun)
+        asked = {change.sort_key() for change in now.changes}
+        for row, changes in self._rows.items():
+            self._rows[row] = [
+                change
+                for change in changes
+                if change.action not in (Action.RECORD, Action.RELEASE) or change.sort_key() in asked
+            ]
 
-def _with_changes(plan: Plan, changes: Iterable[Change]) -> Plan:
-    kept = tuple(changes)
-    return replace(plan, changes=kept, fingerprint=fingerprint_of(kept))
+    def _with(self, changes: Iterable[Change]) -> Plan:
+        kept = tuple(sorted(changes, key=Change.sort_key))
+        return replace(self._plan, changes=kept, fingerprint=fingerprint_of(kept))

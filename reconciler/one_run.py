@@ -111,15 +111,16 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """A run that is one batch of several. `rows` is the most that it may write.
 
     `after` are the runs that may have been the last before it (None: there was none): whoever else has applied another
-    commit meanwhile has the last word. `is_last`: it is for all that is left, and settles it. `delivers`: its effects
-    are delivered at once. `later`, where given, is told how to see its changes in effect, instead of that being done.
+    commit meanwhile has the last word. `is_last`: it is for all that is left, and settles it. `broken` are endpoints
+    that did not answer an earlier one. `later`, where given, is told how to see its changes in effect, instead of that
+    being done.
     """
 
     record: BatchRecord
     rows: int
     after: frozenset[str | None]
     is_last: bool
-    delivers: bool = True
+    broken: frozenset[str] = frozenset()
     later: Later | None = None
 
     def committed(self, ending: Ending) -> None:
@@ -192,10 +193,7 @@ def apply_once(
         outcome = _looked_up(outcome, "interrupted while committing", request, ending, interrupted=True)
     committed = time.monotonic()
     outcome = msgspec.structs.replace(outcome, duration_s=committed - started)
-    if batch is not None:
-        to_deliver = to_deliver and batch.delivers
-    later = batch.later if batch is not None else None
-    return _followed(connection, project, decision, run, outcome, ending, to_deliver, committed, later)
+    return _followed(connection, project, decision, run, outcome, ending, to_deliver, committed, batch)
 
 
 def _doing(batch: Batch | None) -> str:
@@ -255,7 +253,7 @@ def _followed(
     ending: Ending,
     to_deliver: bool,
     committed: float,
-    later: Later | None,
+    batch: Batch | None,
 ) -> Outcome:
     """The Outcome once its effects are delivered and its proofs are seen; nothing here changes what is committed."""
     definitions = project.definitions
@@ -264,16 +262,17 @@ def _followed(
         return outcome
     with answering(connection, ending.reconnect) as there:
         if to_deliver:
-            outcome = deliver_effects(there, definitions.policy, outcome)
+            broken = batch.broken if batch is not None else frozenset()
+            outcome = deliver_effects(there, definitions.policy, outcome, broken)
         if to_prove:
             from reconciler.proving.run import prove
 
             def proven(outcome: Outcome, there: DatabaseConnection = there) -> Outcome:
                 return prove(there, definitions, decision, run, outcome, ending.proving, committed)
 
-            if later is None:
+            if batch is None or batch.later is None:
                 return proven(outcome)
-            later(proven)
+            batch.later(proven)
     return outcome
 
 

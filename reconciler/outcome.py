@@ -82,7 +82,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     `applied`, `recorded` and `released` count fields; `audit_entries` counts rows of the platform's audit table.
     `duration_s` is in seconds, from the start of the run to the commit. `dirty` says that uncommitted files were
     applied, and `reason` why. `verdicts` are what was found of the proofs that its changes called for. `interrupted`:
-    somebody asked for an end after the commit.
+    somebody asked for an end after the commit. `broken` are the endpoints that did not answer when its effects were to
+    be delivered.
     """
 
     run_id: str
@@ -100,6 +101,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     kills_run_id: str | None = None
     batches: tuple[str, ...] = ()
     interrupted: bool = False
+    broken: frozenset[str] = frozenset()
 
     @property
     def rows(self) -> int:

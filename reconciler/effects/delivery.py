@@ -41,24 +41,29 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Delivered(msgspec.Struct, frozen=True):
-    """What a pass has done. `delivered` counts entries, those of other runs included."""
+    """What a pass has done. `delivered` counts entries, those of other runs included. `broken` are the endpoints that
+    did not answer, or were left alone.
+    """
 
     delivered: int
     superseded: int
     failures: tuple[Failure, ...]
+    broken: frozenset[str] = frozenset()
 
 
 class Pass(msgspec.Struct, frozen=True, kw_only=True):
     """Which entries a pass is for.
 
     `run`: those of this run come first. `eager`: also those whose next attempt is not due, unless they were refused.
-    `limit`: at most so many attempts. `at_most_s`: no batch is begun after so many seconds.
+    `limit`: at most so many attempts. `at_most_s`: no batch is begun after so many seconds. `broken`: endpoints that
+    have just not answered, and are left alone.
     """
 
     run: str | None = None
     eager: bool = False
     limit: int | None = None
     at_most_s: float | None = None
+    broken: frozenset[str] = frozenset()
 
 
 def deliver(
@@ -75,7 +80,7 @@ def deliver(
         give_up_after_s=seconds(policy.give_up_after),
     )
     started = time.monotonic()
-    tally = _Tally()
+    tally = _Tally(what.broken)
     with _Senders(environment, seconds(policy.timeout)) as senders:
         while what.at_most_s is None or time.monotonic() - started < what.at_most_s:
             left = _BATCH if what.limit is None else min(_BATCH, what.limit - tally.attempts)
@@ -125,10 +130,10 @@ def deliver_all(
 class _Tally:
     """What a pass has seen so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, broken: frozenset[str]) -> None:
         self.attempts = 0
         self.alive: set[str] = set()
-        self.broken: set[str] = set()
+        self.broken = set(broken)
         self._delivered = 0
         self._superseded = 0
         self._failures: dict[tuple[str, str, str], int] = {}
@@ -151,7 +156,7 @@ class _Tally:
     def result(self) -> Delivered:
         """The sum."""
         failures = tuple(Failure(*what, number) for what, number in sorted(self._failures.items()))
-        return Delivered(self._delivered, self._superseded, failures)
+        return Delivered(self._delivered, self._superseded, failures, frozenset(self.broken))
 
 
 class _Senders:

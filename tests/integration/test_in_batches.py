@@ -22,8 +22,9 @@ from tests.support.gitrepo import GitRepo
 from tests.support.postgres import Database
 from tests.support.project import ACME, BOB
 from tests.support.runs import HOUR, Runs, runs_of
-from tests.support.shops import REQUEST, Shops
+from tests.support.shops import REQUEST, Shops, connected, effects_of
 from tests.support.waiting import wait_until
+from tests.support.webhook_receiver import receiving
 
 KEYS = [f"tenant-{number:02}" for number in range(10)]
 MANY = "Many\n\nReconcile-Allow-Changes: 20"
@@ -398,6 +399,26 @@ def test_effects_are_those_of_one_transaction_and_each_is_written_with_its_batch
     # Whoever does not answer is asked by the first batch and by the last, and not by each.
     tried = crowd.database.execute("SELECT max(attempts) AS most FROM reconciler.outbox")
     assert tried[0]["most"] <= 2
+
+
+def test_effects_are_delivered_after_each_batch_and_an_endpoint_that_is_down_holds_up_no_other(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Request(directory=REQUEST.directory, batch=2)
+    arrived: list[int] = []
+    with receiving() as receiver, connected(empty_database.url) as connection:
+        monkeypatch.setenv("UP", receiver.url)
+        monkeypatch.setenv("DOWN", "http://127.0.0.1:1/hook")
+        hooks = effects_of({"webhook": {"url": "$UP"}}, {"webhook": {"url": "$DOWN"}})
+        shops = Shops(connection, is_open=hooks, policy="delivery: {timeout: 1s, backoff: 1h}\n")
+        for key in shops.add_many(7):
+            shops.ask(key, is_open=False)
+        ending = Ending(progress=lambda *_: arrived.append(len(receiver.posts)))
+        outcome = apply(connection, asked, shops.project(), Origin(actor="robot"), None, ending)
+    assert arrived == [2, 4, 6, 7]
+    assert (outcome.effects.delivered, outcome.effects.waiting) == (7, 7)
+    [tried] = empty_database.execute("SELECT max(attempts) AS most FROM reconciler.outbox WHERE endpoint = '$DOWN'")
+    assert tried["most"] == 1  # by the first batch or by the last, and not by each
 
 
 def test_kills_are_all_committed_before_anybody_waits_for_one_to_be_in_effect(empty_database: Database) -> None:

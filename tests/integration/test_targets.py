@@ -144,6 +144,15 @@ def test_what_is_about_no_one_database_is_refused(regions: Regions, arguments: t
     assert regions.limits() == (50, 50)
 
 
+def test_each_target_has_batches_of_its_own(regions: Regions) -> None:
+    done = regions.run("--target", "all", "--yes", "--batch", "1")
+    assert done.code == 0, str(done)
+    assert done.out.count("Applied 2 changes to 2 rows in 2 batches") == 2
+    for database in (regions.eu, regions.us):
+        outcomes = database.execute("SELECT outcome FROM reconciler.run ORDER BY sequence")
+        assert [row["outcome"] for row in outcomes] == ["partial", "applied"]
+
+
 def test_a_project_without_targets_knows_no_such_option(regions: Regions) -> None:
     policy = regions.project.directory / "schemas/policy.yaml"
     policy.write_text(policy.read_text(encoding="utf-8").replace(TARGETS, ""), encoding="utf-8")
