@@ -41,7 +41,7 @@ from reconciler.one_run import (
     refuse_what_must_not_be,
     rows_at_work,
 )
-from reconciler.one_story import one_story
+from reconciler.one_story import one_story, put_back_of
 from reconciler.outcome import Outcome
 from reconciler.plan import Plan, Scope, fingerprint_of
 from reconciler.project import Project
@@ -162,8 +162,7 @@ class _Series:
                 if self._reviewed is not None and decision.head.version:
                     self._reviewed.go_on(rows_of_series(there, self._series), decision.plan)
             if not decision.checks_needed or self._inputs.results:
-                left = self._reviewed.left if self._reviewed is not None else None
-                refuse_what_must_not_be(there, self._request, self._project, decision, left)
+                refuse_what_must_not_be(there, self._request, self._project, decision, *self._left())
         return decision
 
     @contextmanager
@@ -243,8 +242,11 @@ class _Series:
 
     def _last(self) -> Outcome | None:
         """The batch that looks at everything once more; None where more is left than it may write."""
-        reviewed = self._reviewed.left if self._reviewed is not None else None
-        return self._written(self._inputs, reviewed, is_last=True, waits=not self._unproven)
+        return self._written(self._inputs, self._left()[0], is_last=True, waits=not self._unproven)
+
+    def _left(self) -> tuple[Plan | None, frozenset[FieldKey]]:
+        """What is left of the reviewed plan, and the fields that were put back."""
+        return (None, frozenset()) if self._reviewed is None else (self._reviewed.left, self._reviewed.put_back)
 
     def _written(self, inputs: Inputs, reviewed: Plan | None, *, is_last: bool, waits: bool) -> Outcome | None:
         number = len(self.done)
@@ -254,6 +256,7 @@ class _Series:
             rows=self._size,
             after=self._after,
             is_last=is_last,
+            put_back=self._reviewed.put_back if self._reviewed is not None else frozenset(),
             broken=frozenset() if is_last else self._broken,  # asked once more, at the end, and not by each batch
             later=None if waits else unproven.append,
         )
@@ -317,6 +320,7 @@ class _Reviewed:
 
     def __init__(self, plan: Plan) -> None:
         self.id = plan.id
+        self.put_back: frozenset[FieldKey] = frozenset()
         self._plan = plan
         self._rows: dict[RowKey, list[Change]] = {}
         for change in plan.changes:
@@ -334,6 +338,8 @@ class _Reviewed:
     def apply(self, rows: Iterable[RowKey]) -> None:
         """These rows are applied: of them, only what is left as it was is still asked for."""
         for row in rows:
+            if put_back := put_back_of(self._rows.get(row, ())):
+                self.put_back |= put_back
             self._rows[row] = [c for c in self._rows.get(row, ()) if c.action is Action.HOLD or c.action is Action.KEEP]
 
     def go_on(self, begun: frozenset[RowKey], now: Plan) -> None:

@@ -31,8 +31,9 @@ from reconciler.guards import CheckResult
 from reconciler.ledger import PARTIAL, BatchRecord, RunRecord
 from reconciler.lost_answer import Reconnect, answering, was_committed
 from reconciler.model import Action, FieldKey, RowKey
+from reconciler.one_story import without_holds
 from reconciler.outcome import Outcome, Proving
-from reconciler.plan import Notice, Plan, Revision, Scope
+from reconciler.plan import Notice, Plan, Revision, Scope, fingerprint_of
 from reconciler.project import Progress, Project, silent
 from reconciler.schema import Table
 from reconciler.stale import ancestry_problem, refuse_another_database, refuse_stale
@@ -112,8 +113,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
     `after` are the runs that may have been the last before it (None: there was none): whoever else has applied another
     commit meanwhile has the last word. `is_last`: it is for all that is left, and settles it. `broken` are endpoints
-    that did not answer an earlier one. `later`, where given, is told how to see its changes in effect, instead of that
-    being done.
+    that did not answer an earlier one. `put_back` are fields that earlier ones have put back, of which the reviewed
+    plan says nothing any more. `later`, where given, is told how to see its changes in effect, instead of that being
+    done.
     """
 
     record: BatchRecord
@@ -121,6 +123,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     after: frozenset[str | None]
     is_last: bool
     broken: frozenset[str] = frozenset()
+    put_back: frozenset[FieldKey] = frozenset()
     later: Later | None = None
 
     def committed(self, ending: Ending) -> None:
@@ -175,7 +178,8 @@ def apply_once(
                 return Awaiting(decision.checks_needed, kills)
             if batch is not None:
                 refuse_if_others_applied(request, decision, batch.after)
-            refuse_what_must_not_be(connection, request, project, decision, reviewed)
+            put_back = batch.put_back if batch is not None else frozenset()
+            refuse_what_must_not_be(connection, request, project, decision, reviewed, put_back)
             if batch is not None and not _is_one(batch, decision):
                 return NotWritten(len(rows_at_work(decision)))
             run = _run_record(request, project, origin, decision, reviewed, batch)
@@ -314,7 +318,12 @@ def _looked_up(outcome: Outcome, cause: str, request: Request, ending: Ending, *
 
 
 def refuse_what_must_not_be(
-    connection: DatabaseConnection, request: Request, project: Project, decision: Decision, reviewed: Plan | None
+    connection: DatabaseConnection,
+    request: Request,
+    project: Project,
+    decision: Decision,
+    reviewed: Plan | None,
+    put_back: frozenset[FieldKey] = frozenset(),
 ) -> None:
     """Everything that forbids an apply, before its first write."""
     if reviewed is not None:
@@ -331,7 +340,11 @@ def refuse_what_must_not_be(
     if decision.plan.refusals:
         raise Refused("\n".join([*decision.plan.refusals, "Nothing was applied."]))
     if reviewed is not None:
-        refuse_stale(connection, decision.plan, reviewed)
+        plan = decision.plan
+        if put_back:
+            changes = tuple(without_holds(plan.changes, put_back))
+            plan = msgspec.structs.replace(plan, changes=changes, fingerprint=fingerprint_of(changes))
+        refuse_stale(connection, plan, reviewed)
     _need_tenantless_row(connection, project, decision)
 
 

@@ -6,15 +6,15 @@ change, with the fingerprint of all of them. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
-from reconciler.model import Action, Change
+from reconciler.model import Action, Change, FieldKey
 from reconciler.outcome import EffectCounts, Outcome, Verdict
 from reconciler.plan import EffectSummary, count, fingerprint_of
 
-__all__ = ["one_story"]
+__all__ = ["one_story", "put_back_of", "without_holds"]
 
 
 def one_story(earlier: Sequence[Outcome], last: Outcome) -> Outcome:
@@ -26,7 +26,8 @@ def one_story(earlier: Sequence[Outcome], last: Outcome) -> Outcome:
         for change in run.plan.changes
         if change.action is not Action.HOLD and change.action is not Action.KEEP
     ]
-    changes = tuple(sorted([*done, *last.plan.changes], key=Change.sort_key))
+    put_back = put_back_of(done)
+    changes = tuple(sorted([*done, *without_holds(last.plan.changes, put_back)], key=Change.sort_key))
     managed = last.plan.counts
     plan = replace(
         last.plan,
@@ -53,6 +54,18 @@ def one_story(earlier: Sequence[Outcome], last: Outcome) -> Outcome:
         ),
         verdicts=_together(verdict for run in runs for verdict in run.verdicts),
     )
+
+
+def put_back_of(changes: Iterable[Change]) -> frozenset[FieldKey]:
+    """The fields that a guard puts back against git. Once that is done, git's own restore of them is what is held: the
+    same story, which one run tells by one change.
+    """
+    return frozenset(c.sort_key() for c in changes if c.action.writes and c.after != c.desired)
+
+
+def without_holds(changes: Iterable[Change], fields: frozenset[FieldKey]) -> Iterator[Change]:
+    """The changes but for those of these fields that are held."""
+    return (change for change in changes if change.action is not Action.HOLD or change.sort_key() not in fields)
 
 
 def _added(effects: Iterable[EffectSummary]) -> tuple[EffectSummary, ...]:

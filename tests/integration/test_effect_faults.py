@@ -19,6 +19,7 @@ from reconciler.outcome import Outcome
 from tests.support.postgres import Database
 from tests.support.proxy import FaultyLine
 from tests.support.shops import Shops, connected, effects_of
+from tests.support.waiting import wait_until
 
 EFFECTS = effects_of(
     {"redis_stream": {"stream": "shops", "data": {"shop": "$key"}}},
@@ -104,6 +105,10 @@ def counts(shops: Shops) -> tuple[int, int, int, int]:
 
 
 ALL, NOTHING = (2, 2, 2, 4), (0, 0, 0, 0)
+OPEN = """
+SELECT FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+"""
 
 
 def arrived(server: RedisServer) -> tuple[set[str], int]:
@@ -122,6 +127,7 @@ def test_a_line_to_postgres_that_breaks_leaves_all_or_nothing(
         getattr(line, fault)(step)
         outcome = apply_over(line.url_through(empty_database.url), shops)
         assert line.happened.is_set()
+    wait_until(lambda: not empty_database.execute(OPEN))  # the server may be the last to notice
     found = counts(shops)
     assert found in (ALL, NOTHING)
     assert outcome is None or found == ALL

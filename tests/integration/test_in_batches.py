@@ -269,6 +269,22 @@ def test_what_a_guard_holds_is_told_once_and_is_in_no_batch(crowd: Crowd) -> Non
     assert (outcome.applied, outcome.plan.counts.held, len(outcome.batches)) == (10, 0, 4)
 
 
+@pytest.mark.parametrize("is_reviewed", [True, False])
+def test_what_a_hand_opened_and_a_guard_puts_back_is_told_by_one_change(crowd: Crowd, is_reviewed: bool) -> None:
+    crowd.commit(rows_of(isWhatsappEnabled=False))
+    crowd.run(batch=None)
+    crowd.commit(rows_of(isWhatsappEnabled=True))
+    crowd.run()  # git's restore is held
+    crowd.runs.by_hand("isWhatsappEnabled", True, KEYS[0])
+    crowd.commit(rows_of(isWhatsappEnabled=True, aiDailyLimit=60))
+    shown = crowd.runs.plan()
+    outcome = crowd.run(reviewed=shown if is_reviewed else None)
+    assert crowd.values("isWhatsappEnabled") == [False] * 10
+    assert outcome.plan.fingerprint == shown.fingerprint
+    assert (outcome.applied, outcome.plan.counts.kills, outcome.plan.counts.held) == (11, 1, 9)
+    assert crowd.runs.plan().counts.held == 10
+
+
 def test_a_check_that_fails_between_two_batches_holds_the_rest(crowd: Crowd) -> None:
     crowd.commit(rows_of(isAiEnabled=False))
     crowd.run(batch=None)
