@@ -23,28 +23,19 @@ from reconciler.checks import run_checks
 from reconciler.connection import DatabaseConnection
 from reconciler.decide import Decision, Inputs, Part, as_seen, decide
 from reconciler.errors import DatabaseProblem, Failed, LockNotTaken, ReconcileError
+from reconciler.forbidding import refuse_if_others_applied, refuse_what_must_not_be
 from reconciler.guards import CheckResult
 from reconciler.kills_first import kills_ahead
 from reconciler.ledger import BatchRecord, rows_of_series
 from reconciler.lock_holders import who_holds
 from reconciler.lost_answer import answering
 from reconciler.model import Action, Change, Direction, FieldKey, RowKey
-from reconciler.one_run import (
-    NEXT,
-    Batch,
-    Ending,
-    NotWritten,
-    Origin,
-    Request,
-    apply_once,
-    refuse_if_others_applied,
-    refuse_what_must_not_be,
-    rows_at_work,
-)
+from reconciler.one_run import NEXT, Batch, NotWritten, apply_once, rows_at_work
 from reconciler.one_story import one_story, put_back_of
 from reconciler.outcome import Outcome
 from reconciler.plan import Plan, Scope, fingerprint_of
 from reconciler.project import Project
+from reconciler.request import Ending, Origin, Request
 from reconciler.schema import Table
 from reconciler.transaction import begin_read_only
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,87 +19,24 @@ from reconciler import __version__
 from reconciler.actual import Seen
 from reconciler.aftermath import deliver_effects, write_effects
 from reconciler.apply import take_lock
-from reconciler.audit import row_exists
 from reconciler.catalog import Relation
 from reconciler.connection import DatabaseConnection
 from reconciler.decide import Decision, Inputs, as_seen, decide, locked
-from reconciler.errors import Failed, NotAsExpected, OutcomeUnknown, Problem, Refused, Stale
-from reconciler.fit import problems_of_writing
+from reconciler.errors import Failed, OutcomeUnknown
+from reconciler.forbidding import refuse_if_others_applied, refuse_what_must_not_be
 from reconciler.guards import CheckResult
 from reconciler.ledger import PARTIAL, BatchRecord, RunRecord
-from reconciler.lost_answer import Reconnect, answering, was_committed
+from reconciler.lost_answer import answering, was_committed
 from reconciler.model import Action, FieldKey, RowKey
-from reconciler.one_story import without_holds
-from reconciler.outcome import Outcome, Proving
-from reconciler.plan import Notice, Plan, Revision, Scope, fingerprint_of
-from reconciler.project import Progress, Project, silent
+from reconciler.outcome import Outcome
+from reconciler.plan import Notice, Plan, Revision
+from reconciler.project import Project
+from reconciler.request import Ending, Origin, Request
 from reconciler.schema import Table
-from reconciler.stale import ancestry_problem, refuse_another_database, refuse_stale
 from reconciler.transaction import begin_read_write
 from reconciler.writing import write_run
 
-__all__ = [
-    "NEXT",
-    "Awaiting",
-    "Batch",
-    "Ending",
-    "NotWritten",
-    "Origin",
-    "Request",
-    "apply_once",
-    "refuse_if_others_applied",
-    "refuse_what_must_not_be",
-    "rows_at_work",
-]
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user asked for. `revision` None: the work tree for a plan, HEAD for an apply.
-
-    `allow_changes`: how many rows may change whatever the blast limit says. `now`: another time, for a demo.
-    `ahead`: the commit is not merged yet (`kill --now`); what it says is applied as a hold that runs from git respect,
-    whatever was applied last. `fields`: nothing but these is looked at. `full`: whether every row of a large project is
-    looked at, and not only what git has changed; None: if that is due (`change_path`). `batch`: at most so many rows
-    are written in one transaction; None: all are (`in_batches`).
-    """
-
-    directory: Path
-    revision: str | None = None
-    scope: Scope = Scope()
-    allow_dirty: bool = False
-    allow_rewind: bool = False
-    reason: str | None = None
-    allow_changes: int = 0
-    lock_timeout_ms: int = 10_000
-    now: datetime | None = None
-    ahead: bool = False
-    fields: frozenset[FieldKey] | None = None
-    full: bool | None = None
-    batch: int | None = None
-
-
-class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Who runs the tool, and where a log of it can be read."""
-
-    actor: str
-    run_url: str | None = None
-    pull_request: int | None = None
-
-
-class Ending(msgspec.Struct, frozen=True):
-    """What an apply needs to end well, whatever happens to it while it commits.
-
-    `reconnect` makes another connection to the same database; without it, a lost answer to COMMIT stays unknown.
-    `committed` is called at once when the run is known to be in the database, before anything can interrupt: from
-    there on, nobody may say any more that nothing was applied. Where more is to come it is given what is true then, and
-    the exit code. `proving` says how to wait for the changes to be in effect, where the schemas declare how that is
-    seen. `progress` is told of batches.
-    """
-
-    reconnect: Reconnect | None = None
-    committed: Callable[..., None] = lambda *_: None
-    proving: Proving = Proving()
-    progress: Progress = silent
+__all__ = ["NEXT", "Awaiting", "Batch", "NotWritten", "apply_once", "rows_at_work"]
 
 
 Later = Callable[[Callable[[Outcome], Outcome]], None]
@@ -221,17 +156,6 @@ def _is_one(batch: Batch, decision: Decision) -> bool:
     return rows <= batch.rows and (rows > 0 or batch.is_last)
 
 
-def refuse_if_others_applied(request: Request, decision: Decision, after: frozenset[str | None]) -> None:
-    """Raise Stale where somebody has applied another commit since the first batch, be it a newer or an older one."""
-    head, revision = decision.head, decision.plan.revision
-    if head.run in after or (revision is not None and head.commit == revision.commit):
-        return
-    raise Stale(
-        f"run {head.run} has applied commit {(head.commit or '')[:12]} meanwhile, so what is left is not applied. Run "
-        "again, with the newest commit"
-    )
-
-
 def _kills_ahead(
     connection: DatabaseConnection, request: Request, project: Project, inputs: Inputs, decision: Decision
 ) -> frozenset[FieldKey]:
@@ -315,53 +239,6 @@ def _looked_up(outcome: Outcome, cause: str, request: Request, ending: Ending, *
     ending.committed()
     notice = Notice(f"{cause}; the ledger has run {run}, so all of it was applied")
     return msgspec.structs.replace(outcome, notices=(*outcome.notices, notice), interrupted=interrupted)
-
-
-def refuse_what_must_not_be(
-    connection: DatabaseConnection,
-    request: Request,
-    project: Project,
-    decision: Decision,
-    reviewed: Plan | None,
-    put_back: frozenset[FieldKey] = frozenset(),
-) -> None:
-    """Everything that forbids an apply, before its first write."""
-    if reviewed is not None:
-        refuse_another_database(decision.plan, reviewed)
-    if decision.head.version == 0:
-        text = f"database {decision.catalog.database} has no ledger"
-        raise NotAsExpected([Problem(text, None, "run `reconcile init` once, as a role that may create a schema")])
-    problems = problems_of_writing(project.definitions, decision.desired, decision.catalog)
-    if problems:
-        raise NotAsExpected(problems)
-    ancestry = ancestry_problem(project, decision)
-    if ancestry is not None and not (request.allow_rewind or request.ahead):
-        raise Stale(ancestry)
-    if decision.plan.refusals:
-        raise Refused("\n".join([*decision.plan.refusals, "Nothing was applied."]))
-    if reviewed is not None:
-        plan = decision.plan
-        if put_back:
-            changes = tuple(without_holds(plan.changes, put_back))
-            plan = msgspec.structs.replace(plan, changes=changes, fingerprint=fingerprint_of(changes))
-        refuse_stale(connection, plan, reviewed)
-    _need_tenantless_row(connection, project, decision)
-
-
-def _need_tenantless_row(connection: DatabaseConnection, project: Project, decision: Decision) -> None:
-    """Where an entry belongs to no tenant, the row that makes its foreign key hold must be there."""
-    audit = project.definitions.policy.audit
-    if audit.without_tenant is None or audit.without_tenant.create is None:
-        return
-    tables = project.definitions.tables
-    if not any(tables[change.table].definition.audit.tenant is None for change in decision.plan.writes):
-        return
-    row = audit.without_tenant.create
-    relation = decision.catalog.relations.get((row.schema, row.table))
-    place = project.definitions.policy_places.of("audit", "without_tenant")
-    if relation is None or not row_exists(connection, row, relation, audit.without_tenant.tenant):
-        text = f"{row.table} has no row {audit.without_tenant.tenant}, to which entries without a tenant belong"
-        raise NotAsExpected([Problem(text, place, "run `reconcile init`: it makes the row")])
 
 
 def _run_record(

@@ -22,10 +22,11 @@ from reconciler.errors import (
 )
 from reconciler.lock_holders import who_holds
 from reconciler.masks import mask_notices
-from reconciler.one_run import Awaiting, Ending, Origin, Request, apply_once
+from reconciler.one_run import Awaiting, apply_once
 from reconciler.outcome import Outcome
 from reconciler.plan import Notice, Plan
 from reconciler.project import Progress, Project, read_revision, read_work_tree, refuse_uncommitted, silent
+from reconciler.request import Ending, Origin, Request
 from reconciler.stale import ancestry_problem
 from reconciler.targets import need_target
 from reconciler.transaction import begin_read_only
