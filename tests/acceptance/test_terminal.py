@@ -14,6 +14,7 @@ from tests.support.cli import clean_environment, command
 from tests.support.postgres import Database
 from tests.support.project import ACME, Project, snapshot
 from tests.support.shop_window import shop_window
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -135,3 +136,25 @@ def test_who_waits_for_it_to_be_in_effect_sees_how_far_it_is(banned: Project) ->
         terminal.wait_for("In effect after ")
         assert terminal.end() == 0
     assert "seen by $APP_URL/shops/$key." in terminal.shown
+
+
+def test_who_applies_in_batches_sees_how_far_it_is(project: Project, database: Database) -> None:
+    keys = [f"tenant-{number}" for number in range(8)]
+    for key in keys:
+        database.tenant(key, name=key)
+    project.commit_state("".join(f"{key}:\n  aiDailyLimit: 60\n" for key in keys), "Limit 60")
+    waits_long = """
+        SELECT FROM pg_stat_activity
+         WHERE application_name = 'reconcile' AND wait_event_type = 'Lock' AND clock_timestamp() - query_start > '0.5 s'
+    """
+    with database.connect() as application:
+        application.execute("BEGIN")
+        application.execute("UPDATE tenants SET name = name WHERE id = %s", [keys[3]])
+        terminal = Terminal(project, "--batch", "2")
+        terminal.wait_for("Apply this? [y/N]:")
+        terminal.type("y\n")
+        wait_until(lambda: database.execute(waits_long))
+        application.execute("ROLLBACK")
+    assert terminal.end() == 0
+    assert "applying batches [###############...............] 2/4" in terminal.shown
+    assert terminal.shown.index("2/4") < terminal.shown.index("3/4") < terminal.shown.index("in 4 batches")

@@ -390,6 +390,37 @@ def test_only_the_rows_of_the_batch_that_is_written_are_locked(crowd: Crowd) -> 
 WAITING = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'reconcile'"
 
 
+def test_a_kill_that_waits_for_the_lock_is_next_and_not_last(crowd: Crowd) -> None:
+    """It comes while a batch holds the lock, and is committed before the following one."""
+    crowd.commit(rows_of(isAiEnabled=True))
+    crowd.run(batch=None)
+    crowd.commit(rows_of(isAiEnabled=True, aiDailyLimit=60))
+    crowd.runs.project.state(f"{KEYS[9]}:\n  isAiEnabled: false\n", "tenants.yaml")
+    kill = Request(directory=crowd.runs.project.directory, now=crowd.runs.now, allow_dirty=True, reason="INC-1")
+    project = read_for_apply(kill)
+    crowd.repo.git("checkout", "--quiet", "--", "state")
+
+    def apply_the_kill() -> None:
+        with open_database([parse_database_url(crowd.database.url, variable="DATABASE_URL")]) as connection:
+            apply(connection, kill, project, Origin(actor="bob"))
+
+    threads = [threading.Thread(target=crowd.run), threading.Thread(target=apply_the_kill)]
+    with crowd.database.connect() as application:
+        application.execute("BEGIN")
+        application.execute("UPDATE tenants SET name = name WHERE id = %s", [KEYS[5]])
+        threads[0].start()
+        wait_until(lambda: crowd.database.execute(WAITING))
+        threads[1].start()
+        wait_until(lambda: len(crowd.database.execute(WAITING)) == 2)
+        application.execute("ROLLBACK")
+    for thread in threads:
+        thread.join()
+    actors = [run["actor"] for run in crowd.runs.project.runs()[1:]]
+    assert actors == ["ann", "ann", "bob", "ann", "ann"]
+    assert crowd.values("isAiEnabled") == [True] * 9 + [False]
+    assert crowd.values("aiDailyLimit") == [60] * 10
+
+
 def test_a_where_is_applied_in_batches(crowd: Crowd) -> None:
     crowd.runs.project.edit_schema("tenants", "secret: [stripeCustomerId]", "secret: [stripeCustomerId]\n"
                                    "match: {name: {type: string}}")  # fmt: skip
