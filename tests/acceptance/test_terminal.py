@@ -145,7 +145,8 @@ def test_who_applies_in_batches_sees_how_far_it_is(project: Project, database: D
     project.commit_state("".join(f"{key}:\n  aiDailyLimit: 60\n" for key in keys), "Limit 60")
     waits_long = """
         SELECT FROM pg_stat_activity
-         WHERE application_name = 'reconcile' AND wait_event_type = 'Lock' AND clock_timestamp() - query_start > '0.5 s'
+         WHERE datname = current_database() AND application_name = 'reconcile' AND wait_event_type = 'Lock'
+           AND clock_timestamp() - query_start > '0.5 s'
     """
     with database.connect() as application:
         application.execute("BEGIN")

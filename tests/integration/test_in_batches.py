@@ -387,7 +387,10 @@ def test_only_the_rows_of_the_batch_that_is_written_are_locked(crowd: Crowd) -> 
     assert done[0].applied == 10
 
 
-WAITING = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'reconcile'"
+WAITING = """
+SELECT FROM pg_stat_activity
+ WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'reconcile'
+"""
 
 
 def test_a_kill_that_waits_for_the_lock_is_next_and_not_last(crowd: Crowd) -> None:
