@@ -35,8 +35,9 @@ __all__ = ["DatabaseConnection", "NotConnected", "connect", "is_rehearsing", "on
 
 T = TypeVar("T")
 
-_GRACE_S = 10.0
-"""How much longer than the server's statement_timeout the client waits before it gives the connection up."""
+_GRACE_S = (1.0, 10.0)
+"""How much longer than the server's statement_timeout the client waits before it gives the connection up: as long
+again, within these limits."""
 
 _LONGEST_PAUSE_S = 15.0
 
@@ -83,7 +84,7 @@ class DatabaseConnection(psycopg.Connection[TupleRow]):
         """psycopg's wait, which Ctrl-C and signals interrupt, with an end to the server's silence."""
         if not self.statement_timeout_ms:
             return super().wait(gen, *args, **kwargs)
-        return super().wait(self._unless_silent(gen, self.statement_timeout_ms / 1000 + _GRACE_S), *args, **kwargs)
+        return super().wait(self._unless_silent(gen, _silence_s(self.statement_timeout_ms)), *args, **kwargs)
 
     def _unless_silent(self, gen: PQGen[T], limit_s: float) -> PQGen[T]:
         deadline = time.monotonic() + limit_s
@@ -100,6 +101,13 @@ class DatabaseConnection(psycopg.Connection[TupleRow]):
         except StopIteration as end:
             result: T = end.value
             return result
+
+
+def _silence_s(statement_timeout_ms: int) -> float:
+    """For how many seconds a server may say nothing at all."""
+    shortest, longest = _GRACE_S
+    statement_s = statement_timeout_ms / 1000
+    return statement_s + min(max(statement_s, shortest), longest)
 
 
 class NotConnected(Unreachable):

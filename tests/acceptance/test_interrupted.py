@@ -344,3 +344,35 @@ def test_a_pooler_that_dies_while_it_commits_is_gone_around_and_the_run_looked_u
         (done.out + done.err).split()
     )
     assert len(project.entries()) == len(project.runs())
+
+
+# A line that falls silent: nobody says that it is gone
+
+
+SILENCE = ("--connect-timeout", "2s", "--statement-timeout", "1s", "--lock-timeout", "1s")
+
+
+@pytest.mark.parametrize(
+    ("moment", "code", "said"),
+    [
+        (b"user\0", 4, ["did not answer within 2 s"]),
+        (b"BEGIN ", 4, ["was lost while applying (no answer for 2 s)", "nothing was committed"]),
+        (b"UPDATE ", 4, ["was lost while applying (no answer for 2 s)", "nothing was committed"]),
+        (b"COMMIT\0", 1, ["was lost while committing", "nothing was applied, the ledger does not have the run"]),
+    ],
+    ids=["connecting", "begin", "update", "commit"],
+)
+def test_a_line_that_falls_silent_ends_the_run_in_time_and_leaves_nothing(
+    project: Project, line: FaultyLine, moment: bytes, code: int, said: list[str]
+) -> None:
+    with nothing_changes(project.database):
+        line.hold_before(moment)
+        started = time.monotonic()
+        done = project.run(*SILENCE, url=line.url_through(project.database.url))
+        assert time.monotonic() - started < 10
+        assert line.happened.is_set()
+        assert_plainly_refused(done, code, *said)
+        line.cut()
+        wait_until(lambda: not sessions(project.database))
+    project.succeed(*SILENCE, url=line.url_through(project.database.url))
+    assert len(project.entries()) == 1

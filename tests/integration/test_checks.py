@@ -373,10 +373,7 @@ def test_a_database_that_is_the_slow_thing_does_not_pass(database: Database) -> 
             assert make_on_database(PostgresCheck(latency_below=100), connection).passed
 
 
-def test_a_database_that_falls_silent_is_given_up_and_does_not_pass(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("reconciler.connection._GRACE_S", 0.3)
+def test_a_database_that_falls_silent_is_given_up_and_does_not_pass(database: Database) -> None:
     host = parse_database_url(database.url, variable="DATABASE_URL").hosts[0]
     with FaultyLine(host.address or host.name, host.port) as line:
         silent = parse_database_url(line.url_through(database.url), variable="DATABASE_URL")

@@ -155,10 +155,7 @@ def test_a_commit_whose_answer_is_lost_leaves_the_outcome_unknown(line: FaultyLi
     assert sizes(database) == [11]
 
 
-def test_a_server_that_falls_silent_is_given_up(
-    line: FaultyLine, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("reconciler.connection._GRACE_S", 0.3)
+def test_a_server_that_falls_silent_is_given_up(line: FaultyLine, database: Database) -> None:
     with opened(line.url_through(database.url), statement_timeout_ms=200) as connection:
         with pytest.raises(ConnectionLost, match="no answer for"), within(2):
             with begin_read_write(connection, doing="testing"):
@@ -166,10 +163,7 @@ def test_a_server_that_falls_silent_is_given_up(
                 connection.execute("SELECT 1")
 
 
-def test_a_silent_server_does_not_hold_up_the_rollback(
-    line: FaultyLine, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("reconciler.connection._GRACE_S", 0.3)
+def test_a_silent_server_does_not_hold_up_the_rollback(line: FaultyLine, database: Database) -> None:
     with opened(line.url_through(database.url), statement_timeout_ms=200) as connection:
         with pytest.raises(ValueError, match="mine"), within(2), begin_read_write(connection, doing="testing"):
             line.fall_silent()

@@ -134,6 +134,11 @@ class Server:
         """A database without a table."""
         yield from self._lend("template0")
 
+    @contextmanager
+    def copy_of(self, database: Database) -> Iterator[Database]:
+        """A database like another of this server, to which nobody is connected."""
+        yield from self._lend(database.name)
+
     def close(self) -> None:
         """Drop everything that was made here."""
         self._drop_finished()

@@ -11,6 +11,7 @@ what is said look at plain bytes, so the client must not encrypt (`url_through` 
         line.cut()                        # connections that are open are reset; new ones are let through
         line.refuse()                     # nobody listens any more; connections that are open are reset
         line.fall_silent()                # a black hole: nothing is closed, nothing is passed on
+        line.steps = Steps(...)           # one of these after the n-th message of either side (see `steps`)
         line.heal()                       # as new; connections that were cut stay cut
 
 An event loop in a thread of its own does the work, so that tests stay plain functions.
@@ -27,6 +28,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.support.postgres import with_place
+from tests.support.steps import BACK, CUT, LATE_S, STALL, THERE, Splitter, Steps
 
 _SIZE = 65536
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER, zero seconds: close with RST, as a crashed host does
@@ -48,6 +50,7 @@ class FaultyLine:
         self.before: bytes | None = None
         self.held: bytes | None = None
         self.lost: bytes | None = None
+        self.steps: Steps | None = None
         self.flowing = asyncio.Event()
 
     def __enter__(self) -> Self:
@@ -108,6 +111,7 @@ class FaultyLine:
     def heal(self) -> None:
         """No fault any more. Data that was held back in the silence goes on its way."""
         self.before = self.lost = self.held = None
+        self.steps = None
         self.delay_s = 0.0
         self._do(self._listen())
         self._do(self._set_flowing(True))
@@ -141,6 +145,8 @@ class FaultyLine:
         self._open.add(connection)
         try:
             await connection.run(*self._target)
+        except asyncio.CancelledError:  # cut while it was ending anyway
+            pass
         finally:
             self._open.discard(connection)
 
@@ -154,6 +160,7 @@ class _Connection:
         self._writers = [writer]
         self._task: asyncio.Task[Any] | None = None
         self._answer_is_lost = False
+        self._splitters: dict[str, Splitter] = {}
 
     async def run(self, host: str, port: int) -> None:
         """Pass data both ways until one side is done."""
@@ -217,8 +224,8 @@ class _Connection:
             if line.lost is not None and _ends_at(kept, data, line.lost):
                 line.lost = None
                 self._answer_is_lost = True
-            writer.write(data)
-            await writer.drain()
+            if not await self._pass_on(THERE, writer, data):
+                return
 
     async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await self._receive(reader):
@@ -226,8 +233,31 @@ class _Connection:
                 self._line.happened.set()
                 self._reset()
                 return
+            if not await self._pass_on(BACK, writer, data):
+                return
+
+    async def _pass_on(self, direction: str, writer: asyncio.StreamWriter, data: bytes) -> bool:
+        """Say it to the other side, message by message where steps are counted; False once the line is cut."""
+        steps = self._line.steps
+        if steps is None:
             writer.write(data)
             await writer.drain()
+            return True
+        splitter = self._splitters.setdefault(direction, Splitter(steps.framing, direction))
+        for message in splitter.split(data):
+            if steps.is_due(direction, message):
+                fault = steps.happens()
+                if fault == CUT:
+                    self._reset()
+                    return False
+                if fault == STALL:
+                    self._line.flowing.clear()
+                else:
+                    await asyncio.sleep(LATE_S)
+            await self._line.flowing.wait()
+            writer.write(message)
+            await writer.drain()
+        return True
 
     async def _receive(self, reader: asyncio.StreamReader) -> bytes:
         try:

@@ -58,7 +58,8 @@ REQUEST = Request(directory=Path())
 class Shops:
     """The table `shops`, what git asks of it, and what follows a change.
 
-    Effects, and the proofs of `is_open` (`verify`), are given as YAML in flow style.
+    Effects, and the proofs of `is_open` (`verify`), are given as YAML in flow style. Tables that are there are taken
+    as they are, those of a copy.
     """
 
     def __init__(self, connection: DatabaseConnection, *, policy: str = "", verify: str = "[]", **effects: str) -> None:
@@ -66,9 +67,8 @@ class Shops:
         declared = {"is_open": "[]", "seats": "[]", "note": "[]", "verify": verify} | effects
         self._definitions = sound_definitions(POLICY + policy, shops=SCHEMA.format(**declared))
         self._desired: dict[str, dict[str, Any]] = {}
-        connection.execute(TABLES.encode())
-        with begin_read_write(connection, doing="making the ledger"):
-            upgrade(connection)
+        if connection.execute("SELECT to_regclass('shops') IS NULL").fetchone() == (True,):
+            make_tables(connection)
 
     def add(self, *keys: str) -> None:
         """Rows as the application makes them: open, ten seats."""
@@ -128,10 +128,17 @@ class Shops:
         self.connection.execute("UPDATE reconciler.outbox SET next_attempt_at = now()")
 
 
+def make_tables(connection: DatabaseConnection) -> None:
+    """The two tables, and a ledger."""
+    connection.execute(TABLES.encode())
+    with begin_read_write(connection, doing="making the ledger"):
+        upgrade(connection)
+
+
 @contextmanager
-def connected(url: str) -> Iterator[DatabaseConnection]:
-    """A connection as a run makes one."""
-    with open_database([parse_database_url(url, variable="DATABASE_URL")]) as connection:
+def connected(url: str, **options: Any) -> Iterator[DatabaseConnection]:
+    """A connection as a run makes one; `options` are those of `open_database`."""
+    with open_database([parse_database_url(url, variable="DATABASE_URL")], **options) as connection:
         yield connection
 
 
