@@ -54,7 +54,7 @@ def test_the_published_action_installs_itself_once_and_is_found_in_the_cache_by_
         assert ran["validate"].ok, ran["validate"].log
         assert ran["validate"].scripts == ["What is to be installed", "Install", "Run"]
         assert ran["plan"].ok, ran["plan"].log
-        assert ran["plan"].scripts == ["What is to be installed", "Run"]
+        assert ran["plan"].scripts == ["What is to be installed", "What was read before", "Run"]
         assert len(github.comments(number)) == 1
     assert github.caches is not None
     [venv] = github.caches.values()

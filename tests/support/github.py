@@ -114,6 +114,7 @@ class Run:
             token_of=token_of,
             keep_artifact=keep,
             caches=github.caches,
+            read=github.read,
             matrix=matrix,
             actions={PUBLISHED: github.published} if github.published is not None else {},
         )  # fmt: skip
@@ -140,6 +141,7 @@ class GitHub:
     secrets: dict[str, str] = field(default_factory=dict)
     scaffolded: bool = False
     caches: dict[str, Path] | None = None
+    read: dict[str, Path] = field(default_factory=dict)
     published: Path | None = None
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -33,6 +34,7 @@ class Surroundings:
 
     `actions` says where this runner has put the actions of other repositories, by what stands behind `uses:`. `caches`
     are the folders that earlier jobs have kept, by key; None: what was installed is the environment of these tests.
+    `read` are those of files that were read, by key.
     """
 
     github: dict[str, Any]
@@ -44,6 +46,7 @@ class Surroundings:
     token_of: Callable[[Mapping[str, str]], str]
     keep_artifact: Callable[[str, bytes], None]
     caches: dict[str, Path] | None
+    read: dict[str, Path] = field(default_factory=dict)
     matrix: Mapping[str, str] = field(default_factory=dict)
     actions: Mapping[str, Path] = field(default_factory=dict)
 
@@ -130,6 +133,7 @@ class _Runner:
         self.ran = Ran(name)
         self.around = around
         self._to_keep: dict[str, Path] = {}
+        self._read_to_keep: dict[str, Path] = {}
         permissions = job.get("permissions")
         if not isinstance(permissions, dict):
             raise Unsupported("a job without its own permissions")
@@ -250,9 +254,12 @@ class _Runner:
         outputs |= {"python-path": sys.executable, "python-version": given["python-version"]}
 
     def _cache(self, given: Mapping[str, str], outputs: dict[str, str]) -> None:
-        """What an earlier job has kept under this very key."""
-        _only(given, {"path", "key"}, "cache")
+        """What an earlier job has kept under this very key, or, where only a beginning is asked for, under another."""
+        _only(given, {"path", "key", "restore-keys"}, "cache")
         key, path = given["key"], Path(given["path"])
+        if "restore-keys" in given:
+            self._restore(key, given["restore-keys"], path, outputs)
+            return
         assert re.fullmatch(r"reconcile-Linux-X64-[0-9a-f]{64}", key), key
         caches = self.around.caches
         if caches is None:
@@ -264,10 +271,23 @@ class _Runner:
         else:
             self._to_keep[key] = path
 
+    def _restore(self, key: str, beginning: str, path: Path, outputs: dict[str, str]) -> None:
+        """Copies, since a job adds to what it finds: nothing that is kept ever changes."""
+        assert re.fullmatch(re.escape(beginning) + "[0-9a-f]{40}", key), key
+        kept = self.around.read
+        found = key if key in kept else next((name for name in reversed(kept) if name.startswith(beginning)), None)
+        if found is not None:
+            shutil.copytree(kept[found], path, dirs_exist_ok=True)
+        outputs["cache-hit"] = "true" if found == key else "false"
+        if found != key:
+            self._read_to_keep[key] = path
+
     def keep_caches(self) -> None:
         """What the cache does once a job has succeeded."""
         if self.ran.ok and self.around.caches is not None:
             self.around.caches |= self._to_keep
+        if self.ran.ok:
+            self.around.read |= self._read_to_keep
 
     def _upload_artifact(self, given: Mapping[str, str], _: dict[str, str]) -> None:
         _only(given, {"name", "path", "overwrite"}, "upload-artifact")

@@ -33,7 +33,7 @@ def test_a_new_repository_gets_the_same_workflows(name: str) -> None:
 def test_no_script_of_the_action_holds_an_expression() -> None:
     steps = read(TOP / "action.yml")["runs"]["steps"]
     scripts = [step["run"] for step in steps if "run" in step]
-    assert len(scripts) == 3
+    assert len(scripts) == 4
     assert not [script for script in scripts if "${{" in script]
 
 
