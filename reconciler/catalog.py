@@ -50,6 +50,8 @@ class Column(msgspec.Struct, frozen=True):
     may_select: bool
     may_insert: bool
     may_update: bool
+    sequences: tuple[tuple[str, str], ...] = ()
+    """Schema and name of those that its default asks for the next number (`serial`; an identity needs no privilege)."""
 
     @property
     def max_length(self) -> int | None:
@@ -283,6 +285,14 @@ SELECT current_database(), current_user, current_setting('server_version_num')::
                         'not_null', a.attnotnull OR t.typnotnull,
                         'has_default', a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL,
                         'generated', a.attgenerated <> '' OR a.attidentity = 'a',
+                        'sequences', CASE WHEN a.atthasdef THEN (
+                            SELECT coalesce(jsonb_agg(jsonb_build_array(home.nspname, s.relname)), '[]')
+                              FROM pg_attrdef d
+                              JOIN pg_depend p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid
+                               AND p.refclassid = 'pg_class'::regclass
+                              JOIN pg_class s ON s.oid = p.refobjid AND s.relkind = 'S'
+                              JOIN pg_namespace home ON home.oid = s.relnamespace
+                             WHERE d.adrelid = c.oid AND d.adnum = a.attnum) ELSE '[]' END,
                         'may_select', has_column_privilege(c.oid, a.attnum, 'SELECT'),
                         'may_insert', has_column_privilege(c.oid, a.attnum, 'INSERT'),
                         'may_update', has_column_privilege(c.oid, a.attnum, 'UPDATE')))

@@ -39,12 +39,16 @@ _LEDGER = {
 
 
 class Privilege(msgspec.Struct, frozen=True):
-    """One kind of access (`SELECT`): to a schema where there is no table, to a table, or to some columns of it."""
+    """One kind of access (`SELECT`): to a schema where there is no table, to a table, or to some columns of it.
+
+    With `is_sequence` the name is that of a sequence, and not of a table.
+    """
 
     kind: str
     schema: str
     table: str | None = None
     columns: tuple[str, ...] = ()
+    is_sequence: bool = False
 
     @property
     def object(self) -> str:
@@ -53,7 +57,7 @@ class Privilege(msgspec.Struct, frozen=True):
             return f"SCHEMA {quoted(self.schema)}"
         if self.table == ALL_TABLES:
             return f"ALL TABLES IN SCHEMA {quoted(self.schema)}"
-        return f"{quoted(self.schema)}.{quoted(self.table)}"
+        return f"{'SEQUENCE ' if self.is_sequence else ''}{quoted(self.schema)}.{quoted(self.table)}"
 
 
 def grants(definitions: Definitions, desired: State, catalog: Catalog, plan_role: str, apply_role: str) -> str:
@@ -141,20 +145,32 @@ def _to_apply(definitions: Definitions, catalog: Catalog) -> Iterator[Privilege]
         of = table.definition
         yield _on("UPDATE", relation, [of.touch, *table.fields])
         if of.missing_row == "create":
-            yield _on("INSERT", relation, [of.key, of.touch, *of.create, *table.fields])
+            yield from _insert(relation, [of.key, of.touch, *of.create, *table.fields])
     policy = definitions.policy.audit
-    yield from _beside(catalog, (policy.schema, policy.table), "INSERT", policy.columns)
+    audit = catalog.relations.get((policy.schema, policy.table))
+    if audit is not None:
+        yield Privilege("USAGE", audit.schema)
+        yield from _insert(audit, policy.columns)
     if policy.actor is not None:
         actor = policy.actor
-        yield from _beside(catalog, (actor.schema, actor.table), "SELECT", [actor.id, actor.email])
+        yield from _beside(catalog, (actor.schema, actor.table), [actor.id, actor.email])
     if policy.without_tenant is not None and policy.without_tenant.create is not None:
         row = policy.without_tenant.create
-        yield from _beside(catalog, (row.schema, row.table), "SELECT", [row.key])
+        yield from _beside(catalog, (row.schema, row.table), [row.key])
 
 
-def _beside(catalog: Catalog, name: RelationName, kind: str, columns: Iterable[str]) -> Iterator[Privilege]:
-    """Access to a table that the policy speaks of, and to its schema."""
+def _insert(relation: Relation, names: Iterable[str | None]) -> Iterator[Privilege]:
+    """To add rows with these columns, the others by their defaults, which may ask a sequence for its next number."""
+    insert = _on("INSERT", relation, names)
+    yield insert
+    for name, column in relation.columns.items():
+        for schema, sequence in column.sequences if name not in insert.columns else ():
+            yield Privilege("USAGE", schema, sequence, is_sequence=True)
+
+
+def _beside(catalog: Catalog, name: RelationName, columns: Iterable[str]) -> Iterator[Privilege]:
+    """To read a table that the policy speaks of, and its schema."""
     relation = catalog.relations.get(name)
     if relation is not None:
         yield Privilege("USAGE", relation.schema)
-        yield _on(kind, relation, columns)
+        yield _on("SELECT", relation, columns)

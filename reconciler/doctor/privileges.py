@@ -137,6 +137,7 @@ def _missing(
           LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = w.column_name AND a.attnum > 0
          WHERE NOT CASE
                WHEN w.table_name IS NULL THEN has_schema_privilege(n.oid, w.kind)
+               WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, w.kind)
                WHEN w.column_name IS NULL THEN has_table_privilege(c.oid, w.kind)
                ELSE has_column_privilege(c.oid, a.attnum, w.kind) END
          ORDER BY w.number

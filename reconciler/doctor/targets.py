@@ -1,4 +1,4 @@
-"""Webhooks and checks over HTTP: is every variable of the environment set that they need?
+"""Webhooks, checks and proofs over HTTP: is every variable of the environment set that they need?
 
 Takes the Definitions and the environment; gives Findings. No webhook is called: whoever is behind it would read it.
 """
@@ -6,6 +6,7 @@ Takes the Definitions and the environment; gives Findings. No webhook is called:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from string import Template
 
 from reconciler.checks import unset_variable
 from reconciler.doctor.findings import Finding, note, ok, warning
@@ -17,7 +18,7 @@ PART = "effects"
 
 
 def look_at_targets(definitions: Definitions, environment: Mapping[str, str]) -> list[Finding]:
-    """A row for each variable that a webhook needs, and for each check that cannot be made."""
+    """A row for each variable that a webhook needs, and for each check or proof that cannot be made."""
     return list(_look(definitions, environment))
 
 
@@ -42,6 +43,25 @@ def _look(definitions: Definitions, environment: Mapping[str, str]) -> Iterator[
         if unset is not None:
             advice = f"set {unset}: a restore that requires the check is held until then"
             yield note(PART, "check", f"{name} cannot be made: {unset} is not set", advice)
+
+
+    yield from _look_at_proofs(definitions, environment)
+
+
+def _look_at_proofs(definitions: Definitions, environment: Mapping[str, str]) -> Iterator[Finding]:
+    needed: dict[str, list[str]] = {}
+    for table in definitions.tables.values():
+        for name, field in table.fields.items():
+            for proof in (*field.verify, *(proof for effect in field.effects for proof in effect.verify)):
+                if proof.http is not None:
+                    for text in (proof.http.url, *proof.http.headers.values()):
+                        for variable in Template(text).get_identifiers():
+                            needed.setdefault(variable, []).append(f"{table.name}.{name}")
+    for variable, users in sorted(needed.items()):
+        if not environment.get(variable, "").strip():
+            who = ", ".join(dict.fromkeys(users))
+            text = f"{who} cannot be seen in effect over HTTP: {variable} is not set"
+            yield warning(PART, "proof", text, f"set {variable}: until then a run says NOT IN EFFECT")
 
 
 def _add(needed: dict[str, list[str]], target: WebhookTarget, user: str) -> None:

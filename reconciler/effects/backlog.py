@@ -67,14 +67,3 @@ def count_of_run(connection: Connection[Any], run_id: str) -> dict[str, int]:
         "SELECT state, count(*) FROM reconciler.outbox WHERE run_id = %s GROUP BY state", (run_id,)
     )
     return dict(found.fetchall())
-
-
-def ids_of_run(connection: Connection[Any], run_id: str) -> list[tuple[str, str, str, str, str, str]]:
-    """(id, state, table, key, field, kind) of every effect of a run, in order: what a proof of effect looks for."""
-    found = connection.execute(
-        """
-        SELECT id::text, state, table_name, key, field, kind FROM reconciler.outbox WHERE run_id = %s ORDER BY sequence
-        """,
-        (run_id,),
-    )
-    return found.fetchall()

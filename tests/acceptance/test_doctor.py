@@ -295,6 +295,24 @@ def test_the_grants_that_are_missing_are_printed_and_are_what_was_missing(ready:
     assert len(ready.entries()) == 1
 
 
+def test_a_sequence_behind_a_default_is_granted_by_init_and_told_where_it_is_not(ready: Project) -> None:
+    database = ready.database
+    database.execute("ALTER TABLE audit_logs ADD COLUMN number bigserial")
+    _, apply = granted(ready)
+    name = apply.split("//")[1].split(":")[0]
+    assert {row["verdict"] for row in examined(ready, url=apply).rows if row["part"] == "privileges"} == {"ok"}
+    database.execute(f'REVOKE ALL ON SEQUENCE audit_logs_number_seq FROM "{name}"')
+    found = examined(ready, url=apply)
+    assert found.code == 4
+    commands = found.row("privileges", "to apply")["commands"]
+    assert commands == [f'GRANT USAGE ON SEQUENCE "public"."audit_logs_number_seq" TO "{name}";']
+    assert ready.run(url=apply).code == 4
+    run_all(database, commands)
+    assert examined(ready, url=apply).code == 0
+    ready.succeed(url=apply)
+    assert len(ready.entries()) == 1
+
+
 def test_what_is_granted_too_much_is_revoked_by_what_is_printed_and_all_that_is_needed_stays(ready: Project) -> None:
     database = ready.database
     _, apply = granted(ready)

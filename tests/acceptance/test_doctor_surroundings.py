@@ -215,6 +215,23 @@ def test_variables_that_webhooks_need_are_told_and_no_webhook_is_called(ready: P
     assert "canary" not in found.text
 
 
+# Proofs of effect
+
+
+def test_variables_that_proofs_need_are_told_where_they_are_not_set(ready: Project) -> None:
+    proof = "{http: {url: $APP_URL, path: /t/$key, headers: {Authorization: Bearer $APP_TOKEN}}}"
+    field = "  isAiEnabled:\n    type: boolean\n"
+    ready.edit_schema("tenants", field, f"{field}    verify: [{proof}]\n")
+    ready.commit("Ask the application")
+    found = examined(ready, environment={"APP_TOKEN": "token-canary"})
+    assert found.code == 0
+    assert found.verdict("effects", "proof") == "warning"
+    assert "tenants.isAiEnabled cannot be seen in effect over HTTP: APP_URL is not set" in found.text
+    assert "canary" not in found.text
+    set_both = examined(ready, environment={"APP_TOKEN": "token-canary", "APP_URL": "https://app.example.org"})
+    assert [row for row in set_both.rows if row["name"] == "proof"] == []
+
+
 # GitHub
 
 
