@@ -24,6 +24,7 @@ from benchmarks.cases import CHANGES, Case
 from benchmarks.databases import Databases
 from benchmarks.fleet import TOP, check_out, copy_rows, environment, make_repository, tenants
 from benchmarks.stopwatch import Measurement, run
+from reconciler.parse_cache import VARIABLE
 
 SHORT_S = 0.5
 """What takes less is run three times as often: the shorter, the noisier."""
@@ -98,7 +99,7 @@ class Bench:
                 with ExitStack() as own:
                     url = read_only or own.enter_context(self._databases.copy_of(template))
                     command = [*TOOL, *case.command] if is_tool else self._floor(case, url, script)
-                    sink.append(self._run(command, repository, url))
+                    sink.append(self._run(command, repository, url, cached=case.cached))
                     if case.writes:
                         _check(url, case, by="the tool" if is_tool else "psql")
 
@@ -124,8 +125,9 @@ class Bench:
             return floors.command(self._psql, url, statement=statement)
         return floors.command(self._psql, url, script=script)
 
-    def _run(self, command: Sequence[str], repository: Path, url: str) -> Measurement:
-        variables = environment(os.environ) | {"DATABASE_URL": url, "PYTHONPATH": str(TOP)}
+    def _run(self, command: Sequence[str], repository: Path, url: str, *, cached: bool = False) -> Measurement:
+        cache = str(self._folder / "cache") if cached else ""
+        variables = environment(os.environ) | {"DATABASE_URL": url, "PYTHONPATH": str(TOP), VARIABLE: cache}
         return run(command, directory=repository, environment=variables, output=self._folder / "output.txt")
 
     def _say(self, what: str) -> None:
