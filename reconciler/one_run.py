@@ -120,6 +120,10 @@ def apply_once(
             run = _run_record(request, project, origin, decision, reviewed, batch)
             audit_entries = write_run(connection, project, decision, run)
             to_deliver = write_effects(connection, project, decision, run)
+            if ending.proving.wanted and _may_be_asked(project, decision):
+                from reconciler.proving.run import ask_later
+
+                ask_later(connection, project.definitions, decision, run)
             outcome = _outcome(request, decision, run, audit_entries)
         ending.committed()
     except OutcomeUnknown as error:
@@ -185,7 +189,7 @@ def _followed(
 ) -> Outcome:
     """The Outcome once its effects are delivered and its proofs are seen; nothing here changes what is committed."""
     definitions = project.definitions
-    to_prove = any(change.field in definitions.tables[change.table].proofs for change in decision.plan.writes)
+    to_prove = _may_be_asked(project, decision)
     if not (to_deliver or to_prove):
         return outcome
     with answering(connection, ending.reconnect) as there:
@@ -202,6 +206,12 @@ def _followed(
                 return proven(outcome)
             batch.later(proven)
     return outcome
+
+
+def _may_be_asked(project: Project, decision: Decision) -> bool:
+    """Whether any field that is written has a proof of effect."""
+    tables = project.definitions.tables
+    return any(change.field in tables[change.table].proofs for change in decision.plan.writes)
 
 
 def _locked_where_writable(

@@ -15,11 +15,21 @@ from psycopg import Connection
 from reconciler.canonical import int_array, nullable_text_array, text_array
 from reconciler.outcome import Verdict
 from reconciler.proving.sight import Job
-from reconciler.proving.watching import Question
 
 
-def record_asked(connection: Connection[Any], run_id: str, questions: Sequence[Question]) -> None:
-    """Store that proofs are asked, before they are: where the run is killed while it waits, the question is left."""
+class Asked(msgspec.Struct, frozen=True):
+    """That a proof is asked: `changes` called for it, `asked` of them are looked at."""
+
+    table: str
+    field: str
+    kind: str
+    target: str
+    changes: int
+    asked: int
+
+
+def record_asked(connection: Connection[Any], run_id: str, asked: Sequence[Asked]) -> None:
+    """Store that proofs are asked, before they are: whatever happens to the run afterwards, the question is left."""
     connection.execute(
         """
         INSERT INTO reconciler.proof (run_id, ordinal, table_name, field, kind, target, changes, asked)
@@ -30,12 +40,12 @@ def record_asked(connection: Connection[Any], run_id: str, questions: Sequence[Q
         """,
         {
             "run": run_id,
-            "tables": text_array([question.table for question in questions]),
-            "fields": text_array([question.field for question in questions]),
-            "kinds": text_array([question.proof.kind for question in questions]),
-            "targets": text_array([question.proof.target for question in questions]),
-            "changes": int_array(question.changes for question in questions),
-            "asked": int_array(len(question.targets) for question in questions),
+            "tables": text_array([each.table for each in asked]),
+            "fields": text_array([each.field for each in asked]),
+            "kinds": text_array([each.kind for each in asked]),
+            "targets": text_array([each.target for each in asked]),
+            "changes": int_array(each.changes for each in asked),
+            "asked": int_array(each.asked for each in asked),
         },
     )
 

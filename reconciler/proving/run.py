@@ -1,7 +1,9 @@
 """The end of a run's story: is what was committed in effect? Asked once everything is delivered.
 
-Takes the Decision of an apply and its Outcome; gives the Outcome with the verdicts, which are also in the ledger.
-Nothing here changes what the run has done, and nothing is raised: what was not seen is said.
+Takes the Decision of an apply and its Outcome; gives the Outcome with the verdicts, which are also in the ledger. That
+there are questions is written down in the run's own transaction (`ask_later`), so that whatever happens afterwards to
+the process, or to its connection, what nobody has seen is known as such. Nothing else here changes what the run has
+done, and nothing else is raised: what was not seen is said.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
+from psycopg import Connection
 
 from reconciler.connection import DatabaseConnection
 from reconciler.decide import Decision
@@ -21,15 +25,46 @@ from reconciler.ledger import RunRecord
 from reconciler.model import Change, Missing
 from reconciler.outcome import Outcome, Proving
 from reconciler.plan import Notice
-from reconciler.proving.records import jobs_of_run, record_asked, record_verdicts
+from reconciler.proving.records import Asked, jobs_of_run, record_asked, record_verdicts
 from reconciler.proving.sight import Asker, Job, Target
 from reconciler.proving.watching import Question, watch
 from reconciler.schema import Definitions, Table
 from reconciler.transaction import begin_read_only, begin_read_write
 from reconciler.verify.compiled import CompiledProof, HttpQuestion, JobQuestion
 
-_Asked = dict[tuple[str, str, int], list[Change]]
-"""Table, field and the proof's place among the field's, to the changes that call for it."""
+_Lane = tuple[str, ...]
+"""What shares a connection: Postgres, one Redis, an HTTP proof alone."""
+
+_NOT_KNOWN = (
+    "the run is committed; until the field is written again, `reconcile status` lists that it is not known to be in "
+    "effect. It is not asked again: look for yourself"
+)
+
+
+class _Asking(Struct, frozen=True):
+    """One proof of one field, and the changes that call for it."""
+
+    table: Table
+    field: str
+    proof: CompiledProof
+    changes: list[Change]
+
+    @property
+    def targets(self) -> Sequence[Change]:
+        """The changes that are asked."""
+        question = self.proof.question
+        return _spread(self.changes, question.sample) if isinstance(question, HttpQuestion) else self.changes
+
+
+def ask_later(connection: Connection[Any], definitions: Definitions, decision: Decision, run: RunRecord) -> None:
+    """Write down, with the changes of an apply, what will be asked of them once they are committed."""
+    asked = [
+        Asked(each.table.name, each.field, each.proof.kind, each.proof.target, len(each.changes), len(each.targets))
+        for lane in _askings(decision, definitions).values()
+        for each in lane
+    ]
+    if asked:
+        record_asked(connection, run.id, asked)
 
 
 def prove(
@@ -42,28 +77,26 @@ def prove(
     committed: float,
 ) -> Outcome:
     """The Outcome with what was seen. `committed` is the time of `time.monotonic` at which the run was."""
-    asked = _asked(decision, definitions)
-    if not asked:
+    askings = _askings(decision, definitions)
+    if not askings:
         return outcome
     if not proving.wanted:
         return _with_notice(outcome, "whether it is in effect was not looked at, as you said")
     try:
-        lanes = _lanes(connection, definitions, decision, run, asked)
-        questions = [question for lane in lanes for question in lane]
-        trouble = _recorded(connection, lambda: record_asked(connection, run.id, questions))
+        lanes = _lanes(connection, decision, run, askings)
         watched = watch(lanes, committed, proving.at_most_s, proving.watching)
         outcome = replace(outcome, verdicts=watched.verdicts)
         if watched.interrupted:
             outcome = replace(outcome, interrupted=True)
             outcome = _with_notice(outcome, "interrupted while waiting for it to be in effect: the run is committed")
-        trouble = trouble or _recorded(connection, lambda: record_verdicts(connection, run.id, watched.verdicts))
+        trouble = _recorded(connection, lambda: record_verdicts(connection, run.id, watched.verdicts))
     except KeyboardInterrupt:
         outcome = replace(outcome, interrupted=True)
-        return _with_notice(outcome, "interrupted: whether it is in effect is not recorded; the run is committed")
+        return _with_notice(outcome, f"interrupted: {_NOT_KNOWN}")
     except Exception as error:  # a bug must not make a committed run look as if it had failed
         why = str(error).splitlines()[0] if isinstance(error, ReconcileError) else type(error).__name__
-        return _with_notice(outcome, f"whether it is in effect could not be looked at ({why})")
-    return _with_notice(outcome, f"whether it is in effect is not recorded ({trouble})") if trouble else outcome
+        return _with_notice(outcome, f"whether it is in effect could not be looked at ({why}): {_NOT_KNOWN}")
+    return _with_notice(outcome, f"what was seen is not recorded ({trouble}): {_NOT_KNOWN}") if trouble else outcome
 
 
 def _recorded(connection: DatabaseConnection, record: Callable[[], None]) -> str | None:
@@ -80,32 +113,57 @@ def _with_notice(outcome: Outcome, text: str) -> Outcome:
     return replace(outcome, notices=(*outcome.notices, Notice(text)))
 
 
-def _asked(decision: Decision, definitions: Definitions) -> _Asked:
-    asked: _Asked = {}
+def _askings(decision: Decision, definitions: Definitions) -> dict[_Lane, list[_Asking]]:
+    """What is asked, by lane; always in the same order, by which the ledger knows the questions again."""
+    of_proof: dict[tuple[str, str, int], _Asking] = {}
+    lanes: dict[_Lane, list[_Asking]] = {}
     for change in decision.plan.writes:
-        for place, proof in enumerate(definitions.tables[change.table].proofs.get(change.field, ())):
-            if not isinstance(change.after, Missing) and proof.asked_for(change.after):
-                asked.setdefault((change.table, change.field, place), []).append(change)
-    return asked
+        table = definitions.tables[change.table]
+        for place, proof in enumerate(table.proofs.get(change.field, ())):
+            if isinstance(change.after, Missing) or not proof.asked_for(change.after):
+                continue
+            name = (change.table, change.field, place)
+            if name not in of_proof:
+                of_proof[name] = _Asking(table, change.field, proof, [])
+                lanes.setdefault(_lane_of(proof, len(of_proof)), []).append(of_proof[name])
+            of_proof[name].changes.append(change)
+    return lanes
+
+
+def _lane_of(proof: CompiledProof, number: int) -> _Lane:
+    match proof.question:
+        case HttpQuestion():
+            return "http", str(number)
+        case JobQuestion(variable=variable):
+            return "redis", variable
+        case _:
+            return ("database",)
 
 
 def _lanes(
-    connection: DatabaseConnection, definitions: Definitions, decision: Decision, run: RunRecord, asked: _Asked
+    connection: DatabaseConnection, decision: Decision, run: RunRecord, askings: Mapping[_Lane, Sequence[_Asking]]
 ) -> list[list[Question]]:
-    """The questions, those that share a connection together: Postgres', those of one Redis, each of HTTP alone."""
+    """The questions, those that share a connection together."""
     jobs: Mapping[tuple[str, str, str, str, str], Job] = {}
-    if any(definitions.tables[table].proofs[field][place].kind == "job" for table, field, place in asked):
+    if any(each.proof.kind == "job" for lane in askings.values() for each in lane):
         with begin_read_only(connection, doing="looking for the jobs"):
             jobs = jobs_of_run(connection, run.id)
     facts = RunFacts(run.id, run.commit, run.reason)
     askers = _Askers(connection, decision)
-    lanes: dict[tuple[str, ...], list[Question]] = {}
-    for number, ((table, field, place), changes) in enumerate(asked.items()):
-        proof: CompiledProof = definitions.tables[table].proofs[field][place]
-        lane, asker = askers.of(proof, definitions.tables[table], number)
-        targets = tuple(_targets(proof, changes, facts, jobs))
-        lanes.setdefault(lane, []).append(Question(table, field, proof, len(changes), targets, asker))
-    return list(lanes.values())
+    return [
+        [
+            Question(
+                each.table.name,
+                each.field,
+                each.proof,
+                len(each.changes),
+                tuple(_targets(each, facts, jobs)),
+                askers.of(each.proof, each.table),
+            )
+            for each in lane
+        ]
+        for lane in askings.values()
+    ]
 
 
 class _Askers:
@@ -116,34 +174,30 @@ class _Askers:
         self._decision = decision
         self._fresh: Any = None
 
-    def of(self, proof: CompiledProof, table: Table, number: int) -> tuple[tuple[str, ...], Asker]:
-        """The lane of a proof, and its asker."""
+    def of(self, proof: CompiledProof, table: Table) -> Asker:
+        """The asker of a proof."""
         question = proof.question
         if isinstance(question, HttpQuestion):
             from reconciler.proving.http import HttpAsker
 
-            return ("http", str(number)), HttpAsker(question, os.environ)
+            return HttpAsker(question, os.environ)
         if isinstance(question, JobQuestion):
             from reconciler.proving.jobs import JobAsker
 
-            return ("redis", question.variable), JobAsker(question, os.environ)
+            return JobAsker(question, os.environ)
         from reconciler.proving.database import FreshConnection, RowAsker, SqlAsker
 
         self._fresh = self._fresh or FreshConnection(self._address)
         if question is None:
-            return ("database",), RowAsker(self._fresh, table, relation_of(self._decision.catalog, table))
-        return ("database",), SqlAsker(self._fresh, question)
+            return RowAsker(self._fresh, table, relation_of(self._decision.catalog, table))
+        return SqlAsker(self._fresh, question)
 
 
 def _targets(
-    proof: CompiledProof,
-    changes: Sequence[Change],
-    facts: RunFacts,
-    jobs: Mapping[tuple[str, str, str, str, str], Job],
+    asking: _Asking, facts: RunFacts, jobs: Mapping[tuple[str, str, str, str, str], Job]
 ) -> Iterator[Target]:
-    question = proof.question
-    sample = question.sample if isinstance(question, HttpQuestion) else len(changes)
-    for number, change in enumerate(_spread(changes, sample)):
+    question = asking.proof.question
+    for number, change in enumerate(asking.targets):
         assert not isinstance(change.after, Missing)
         where = (change.table, change.key, change.field)
         job = jobs.get((*where, question.queue, question.job)) if isinstance(question, JobQuestion) else None

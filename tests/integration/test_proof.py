@@ -11,18 +11,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from reconciler.connection import DatabaseConnection
+from reconciler.connection import DatabaseConnection, open_database
+from reconciler.database_url import parse_database_url
 from reconciler.history import read_history, read_runs
 from reconciler.history_query import HistoryQuery
 from reconciler.outcome import Outcome, Proving, Verdict
 from reconciler.pipeline import Ending
 from reconciler.proving.http import AT_ONCE
-from reconciler.proving.records import read_not_seen
+from reconciler.proving.records import NotSeen, read_not_seen
 from reconciler.transaction import begin_read_only
 from tests.support.postgres import Database
+from tests.support.proxy import FaultyLine
 from tests.support.shop_window import Window, shop_window
 from tests.support.shops import Shops, connected
 
@@ -55,6 +58,11 @@ def the_only(outcome: Outcome) -> Verdict:
 
 def said(outcome: Outcome) -> list[str]:
     return [each.said for verdict in outcome.verdicts for each in verdict.unseen]
+
+
+def not_seen(connection: DatabaseConnection) -> list[NotSeen]:
+    with begin_read_only(connection, doing="testing"):
+        return read_not_seen(connection, 10)
 
 
 @contextmanager
@@ -329,19 +337,56 @@ def test_who_does_not_want_to_wait_any_longer_has_what_is_known(connection: Data
     assert connection.execute("SELECT count(*) FROM reconciler.proof").fetchone() == (2,)
 
 
-@pytest.mark.parametrize("refuses", ["false", "waited_ms IS NULL"])
-def test_a_ledger_that_does_not_take_the_verdicts_is_no_failure_of_the_run(
-    connection: DatabaseConnection, refuses: str
-) -> None:
+def test_a_ledger_that_does_not_take_the_verdicts_is_no_failure_of_the_run(connection: DatabaseConnection) -> None:
     shops = Shops(connection, verify=verify({"row": "written"}))
     shops.add("a")
-    connection.execute(f"ALTER TABLE reconciler.proof ADD CHECK ({refuses})".encode())
+    connection.execute("ALTER TABLE reconciler.proof ADD CHECK (waited_ms IS NULL)")
     outcome = shops.change("a", is_open=False)
     assert outcome.applied == 1
     [verdict] = outcome.verdicts
     assert verdict.in_effect
     [notice] = outcome.notices
-    assert notice.message.startswith("whether it is in effect is not recorded (a check constraint would be broken")
+    assert notice.message.startswith("what was seen is not recorded (a check constraint would be broken")
+    assert "`reconcile status` lists that it is not known to be in effect" in notice.message
+    assert [(each.key, each.waited_ms) for each in not_seen(connection)] == [("a", None)]
+
+
+@pytest.mark.parametrize("moment", [b"COMMIT\0", b"FOR UPDATE OF o SKIP LOCKED"], ids=["commit", "delivery"])
+def test_what_nobody_could_look_at_is_known_not_to_have_been_seen(
+    connection: DatabaseConnection, empty_database: Database, moment: bytes
+) -> None:
+    effects = json.dumps([{"redis_publish": {"channel": "c", "url_variable": "NO_SUCH_URL"}}])
+    shops = Shops(connection, verify=verify({"row": "written"}, {"sql": {"query": "true"}}), is_open=effects)
+    shops.add("a")
+    shops.ask("a", is_open=False)
+    place = urlsplit(empty_database.url)
+    with FaultyLine(str(place.hostname), place.port or 5432) as line:
+        url = line.url_through(empty_database.url)
+        with connected(url) as shops.connection:
+            (line.lose_answer_to if moment.startswith(b"COMMIT") else line.cut_before)(moment)
+
+            def gone() -> DatabaseConnection:
+                if moment.startswith(b"COMMIT") and not looked_up:
+                    looked_up.append(True)
+                    return open_database([parse_database_url(empty_database.url, variable="DATABASE_URL")])
+                line.refuse()  # from here on nobody is let in, the proofs' own connection included
+                return open_database([parse_database_url(url, variable="DATABASE_URL")], timeout_s=0.2)
+
+            looked_up: list[bool] = []
+            outcome = shops.apply(Ending(reconnect=gone))
+    assert outcome.applied == 1
+    assert any("It is not asked again: look for yourself" in notice.message for notice in outcome.notices)
+    assert [(each.kind, each.key, each.waited_ms) for each in not_seen(connection)] == [
+        ("row", "a", None), ("sql", "a", None),
+    ]  # fmt: skip
+
+
+def test_who_does_not_look_leaves_no_question(connection: DatabaseConnection) -> None:
+    shops = Shops(connection, verify=verify({"row": "written"}))
+    shops.add("a")
+    shops.ask("a", is_open=False)
+    shops.apply(Ending(proving=Proving(wanted=False)))
+    assert not_seen(connection) == []
 
 
 _IMPORTS = """
