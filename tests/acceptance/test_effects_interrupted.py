@@ -6,18 +6,21 @@ The moments are those at which a line to Postgres or to Redis holds back what th
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
-from reconciler.drill.redis_server import RedisServer, running_redis
+from reconciler.drill.redis_server import RedisServer, free_port, running_redis
 from tests.support import cli
-from tests.support.project import ACME, BOB, Project
+from tests.support.postgres import with_place
+from tests.support.project import ACME, BOB, TOP, Project
 from tests.support.proxy import FaultyLine
 from tests.support.refusals import assert_clean
 from tests.support.waiting import wait_until
+from tests.support.webhook_receiver import receiving
 
 CLAIM = b"FOR UPDATE OF o SKIP LOCKED"
 MARK = b"SET attempts = o.attempts + 1"
@@ -186,6 +189,40 @@ def test_an_answer_of_redis_that_is_lost_is_said_and_the_job_is_there_once(
     assert jobs(redis_server) == 1
     assert "Delivered 1 effect." in deliver(project, redis_server).out
     assert jobs(redis_server) == 1
+
+
+def test_what_a_redis_has_lost_with_its_data_is_sent_again_as_the_operations_page_says(
+    project: Project, redis_server: RedisServer
+) -> None:
+    environment = {"REDIS_URL": redis_server.url}
+    ask_for(project, 9)
+    project.succeed("--yes", environment=environment)
+    ask_for(project, 8)
+    project.succeed("--yes", environment=environment)
+    redis_server.kill()
+    redis_server.start()
+    assert (arrived(redis_server), jobs(redis_server)) == ([], 0)
+    page = (TOP / "docs" / "operations.md").read_text(encoding="utf-8")
+    statement = page.partition("```sql\n")[2].partition("```")[0]
+    project.database.execute(statement.replace("2026-11-27 09:00+00", "2026-01-01 00:00+00"))
+    done = deliver(project, redis_server)
+    assert "Delivered 4 effects, 2 superseded by later changes." in done.out
+    assert (set(arrived(redis_server)), jobs(redis_server)) == (
+        {(ACME, "isAiEnabled", "false"), (ACME, "aiDailyLimit", "8"), (BOB, "aiDailyLimit", "8")}, 1,
+    )  # fmt: skip
+    assert states(project).count("superseded") == 2  # the limits of the first run
+
+
+def test_a_run_that_cannot_reach_its_database_tells_whom_the_policy_names(project: Project) -> None:
+    with receiving() as receiver:
+        project.edit_schema("policy", "notify: []", "notify: [{on: [failed], webhook: {url: $HOOK, format: slack}}]")
+        project.commit_state(f"{ACME}: {{isAiEnabled: false}}\n")
+        nobody = with_place(project.database.url, "127.0.0.1", free_port())
+        failed = project.run("--yes", url=nobody, environment={"HOOK": receiver.url})
+    assert failed.code == 4
+    assert_clean(failed)
+    [post] = receiver.posts
+    assert json.loads(post.body)["text"].startswith("A run failed: the database cannot be reached")
 
 
 def test_redis_that_is_down_is_said_and_fails_nothing(

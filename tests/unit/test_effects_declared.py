@@ -59,6 +59,31 @@ def test_a_mistake_is_an_error_with_its_line(effects: str, said: str) -> None:
     assert said in found
 
 
+def test_an_unknown_field_is_told_with_the_very_line_of_the_template() -> None:
+    schema = """\
+table: tenants
+key: id
+label: name
+audit: {event: E}
+fields:
+  isWhatsappEnabled:
+    type: boolean
+    effects:
+      - when: false
+        bullmq:
+          queue: q
+          job: J
+          data:
+            type: STOP
+            who:
+              name: of ${row.nmae}
+"""
+    _, [problem] = definitions_of(POLICY, tenants=schema)
+    found = str(problem)
+    assert found.startswith("schemas/tenants.yaml:16:15: ")
+    assert "$row.nmae: unknown field nmae" in found
+
+
 def test_all_mistakes_of_all_effects_are_found_at_once() -> None:
     effects = "[{when: 5, redis_delete: {keys: [$a, $b]}}, {when: true}]"
     assert len(problems(effects, "[{when: of, pg_notify: {channel: c}}]")) == 5
