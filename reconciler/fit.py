@@ -281,15 +281,15 @@ def _values_of_table(table: Table, relation: Relation, rows: Mapping[str, Row]) 
     for row in rows.values():
         if key is not None and (hint := key.misspelt_key(row.key)):
             yield Problem(f"{row.key} is not a key of {relation} ({key.declared})", row.location, hint)
+        data = row.data
         for name, column in limited.items():
-            value = row.values.get(name)
-            if value is None:
+            if name not in data:
                 continue
-            seen = (name, id(value.data))  # equal scalars of a field are one object (see `desired`)
+            seen = (name, id(data[name]))  # equal scalars of a field are one object (see `desired`)
             if seen not in judged:
-                judged[seen] = column.misfit(value.data)
+                judged[seen] = column.misfit(data[name])
             if judged[seen] is not None:
-                yield Problem(f"{relation}.{name} is {column.declared}: {judged[seen]}", value.location)
+                yield Problem(f"{relation}.{name} is {column.declared}: {judged[seen]}", row.values[name].location)
         for name in row.timed:
             # What is to come is looked at now: once the time has come, nobody may be there to mend it.
             value = row.values[name]

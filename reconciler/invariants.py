@@ -10,11 +10,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import Any
 
 from reconciler.errors import Problem, nearest
-from reconciler.model import Row, Value
+from reconciler.model import Json, Row
 
 _ALLOWED = (
     ast.Expression,
@@ -84,7 +84,6 @@ def names_in(rule: str) -> list[str]:
     return sorted({node.id for node in ast.walk(_parse(rule)) if isinstance(node, ast.Name)} - _CONSTANTS.keys())
 
 
-_DATA = attrgetter("data")
 _CONSTANTS: Mapping[str, Any] = {"true": True, "false": False, "null": None}
 
 
@@ -112,16 +111,15 @@ def broken(rule: str, message: str, rows: Iterable[Row]) -> Iterator[Problem]:
     pick = itemgetter(*names, names[0])  # the first once more: of one name alone no tuple would be made
     for row in rows:
         try:
-            picked: tuple[Value, ...] = pick(row.values)
+            picked: tuple[Json, ...] = pick(row.data)
         except KeyError:
             continue
         # Equal scalars of a field are one object (see `desired`), and all of them live as long as their rows.
-        asked = tuple(map(id, map(_DATA, picked)))
+        asked = tuple(map(id, picked))
         if verdicts.get(asked, message) is None:
             continue
-        given = picked[:-1]
         if asked not in verdicts:
-            evaluator.names = {**_CONSTANTS, **{name: value.data for name, value in zip(names, given, strict=True)}}
+            evaluator.names = {**_CONSTANTS, **dict(zip(names, picked[:-1], strict=True))}
             try:
                 verdicts[asked] = None if evaluator.eval(rule, previously_parsed=parsed) else message
             except (InvalidExpression, TypeError, ValueError, ArithmeticError, RecursionError) as error:
@@ -129,6 +127,7 @@ def broken(rule: str, message: str, rows: Iterable[Row]) -> Iterator[Problem]:
         verdict = verdicts[asked]
         if verdict is None:
             continue
+        given = [row.values[name] for name in names]
         # At the last of the values: the one that is most likely to have been added.
         last = max(given, key=lambda value: (value.file, value.line))
         shown = ", ".join(f"{name} at {value.location}" for name, value in zip(names, given, strict=True))
