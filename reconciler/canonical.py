@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from decimal import Context, Decimal
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
+from reconciler.digests import blake2b
 from reconciler.model import Json, Missing
 
 _EXACT_AS_INT = 2_000

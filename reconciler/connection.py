@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import psycopg
+from reconciler.driver import psycopg  # isort: skip  before any other import of it
 from psycopg import pq
 from psycopg.abc import PQGen
 from psycopg.rows import TupleRow, tuple_row

@@ -7,10 +7,10 @@ from the kill side is an UPDATE like any other.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 
 from reconciler.canonical import equal, to_text
+from reconciler.digests import sha256
 from reconciler.fields import Field
 from reconciler.model import MISSING, Action, Change, Direction, Finding, Json, Mark, Matched, Missing, Row, Value
 from reconciler.schema import Table
@@ -40,7 +40,7 @@ def entry_digest(value: Value) -> str:
         return value.entry
     then = [value.then.data, value.then.restores] if value.then is not None else None
     said: Json = [value.data, value.reason, value.until, then, dict(value.override)]
-    return hashlib.sha256(to_text(said).encode()).hexdigest()[:16]
+    return sha256(to_text(said).encode()).hexdigest()[:16]
 
 
 def diff_row(

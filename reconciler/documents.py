@@ -24,22 +24,22 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from yaml.error import MarkedYAMLError
-from yaml.events import (
-    AliasEvent,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-    StreamEndEvent,
-)
 
 from reconciler.errors import Problem
 from reconciler.model import Location
 from reconciler.nodes import Document, Mapping, Node, Scalar, Sequence
 from reconciler.plain_rows import PlainRows, read_plain_rows, tree
 from reconciler.syntax import DEFAULT_EVENTS, MAX_FILE_BYTES, Events, check_text, explain_syntax_error
+from reconciler.yaml_events import (
+    AliasEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    MarkedYAMLError,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
 
 __all__ = [
     "MAX_ALIASED",

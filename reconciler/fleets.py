@@ -14,7 +14,6 @@ none.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -25,6 +24,7 @@ from psycopg import Connection, sql
 from reconciler.canonical import text_array, to_text
 from reconciler.catalog import Catalog, Relation
 from reconciler.diff import entry_digest
+from reconciler.digests import sha256
 from reconciler.errors import InvalidInput, Problem
 from reconciler.fit import made_by_init, relation_of
 from reconciler.in_effect import state_in_effect
@@ -348,7 +348,7 @@ def _entry(match: Match, name: str) -> str:
     """A digest of one field of an entry: which rows, and what is asked of them."""
     columns = {column: [to_text(value) for value in values] for column, values in match.columns.items()}
     told = to_text([columns, name, entry_digest(match.values[name])])
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
+    return sha256(told.encode()).hexdigest()[:32]
 
 
 def _first_applied(connection: Connection[Any], tables: Iterable[str]) -> dict[str, datetime]:

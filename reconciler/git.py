@@ -100,10 +100,23 @@ class Git:
         self.directory = directory
         self._environment = {name: text for name, text in os.environ.items() if name not in _NOT_PASSED_ON} | _ALWAYS
         self._objects: _ObjectReader | None = None
+        self._begun: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
+        weakref.finalize(self, _end_what_was_begun, self._begun)
+
+    def begin(self, *arguments: str) -> None:
+        """Start a command whose answer will be asked for later, in the same words, while there is other work to do.
+
+        Its answer is of now: what is changed meanwhile is not in it.
+        """
+        self._begun[arguments] = self._start(arguments, subprocess.DEVNULL)
+
+    def begin_to_read(self) -> None:
+        """Start the process that reads objects."""
+        self._objects = self._reader()
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         """Run one command to its end, whatever its exit code is. Raises Failed where there is no git program."""
-        with self._start(arguments, subprocess.DEVNULL) as process:
+        with self._begun.pop(arguments, None) or self._start(arguments, subprocess.DEVNULL) as process:
             try:
                 out, err = process.communicate()
             except BaseException:
@@ -153,17 +166,21 @@ class Git:
     def read(self, names: Sequence[str], max_bytes: int) -> Iterator[GitObject]:
         """The objects of these names (no line break in them), in their order; larger ones without their data."""
         if self._objects is None or not self._objects.usable:
-            self._objects = _ObjectReader(self._start(("cat-file", "--batch"), subprocess.PIPE), self.directory)
+            self._objects = self._reader()
         return self._objects.read(names, max_bytes)
+
+    def _reader(self) -> _ObjectReader:
+        return _ObjectReader(self._start(("cat-file", "--batch"), subprocess.PIPE), self.directory)
 
     def complaint(self) -> str:
         """What git has said on its error stream while objects were read; ends that process to have all of it."""
         return self._objects.complaint() if self._objects is not None else ""
 
     def close(self) -> None:
-        """End the process that reads objects. Reading again starts another."""
+        """End the process that reads objects, and what was begun. Reading again starts another."""
         if self._objects is not None:
             self._objects.close()
+        _end_what_was_begun(self._begun)
 
     def _start(
         self, arguments: Sequence[str], stdin: int, variables: Mapping[str, str] | None = None, *, alone: bool = False
@@ -190,6 +207,13 @@ class Git:
                 "the git program is not installed, or not on PATH. Install git 2.18 or newer (`apt-get install git`, "
                 "`dnf install git`, `brew install git`), or add its folder to PATH."
             ) from None
+
+
+def _end_what_was_begun(begun: dict[tuple[str, ...], subprocess.Popen[bytes]]) -> None:
+    while begun:
+        _, process = begun.popitem()
+        process.kill()
+        process.communicate()
 
 
 class _ObjectReader:

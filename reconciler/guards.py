@@ -9,13 +9,13 @@ is used once: it does not count for a kill at whose time it stood there already,
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 from msgspec.structs import replace
 
+from reconciler.digests import sha256
 from reconciler.fields import Field, format_timestamp, seconds
 from reconciler.model import (
     AFTER,
@@ -93,7 +93,7 @@ def checks_needed(changes: Iterable[Change], situation: Situation) -> set[str]:
 
 def waiver_digest(guard: str, reason: str) -> str:
     """A short digest of a waiver, as the ledger remembers that it is spent."""
-    return hashlib.sha256(f"{guard}:{reason}".encode()).hexdigest()[:16]
+    return sha256(f"{guard}:{reason}".encode()).hexdigest()[:16]
 
 
 def waivers_of(value: Value | None) -> list[str]:

@@ -6,7 +6,6 @@ files. What is not read is not judged: that the rest holds nothing new is for `c
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,8 +13,10 @@ import msgspec
 
 from reconciler import __version__
 from reconciler.commit import Commit
+from reconciler.digests import sha256
 from reconciler.documents import PlainDocument, read_rows
 from reconciler.errors import Problem, Refused
+from reconciler.git import Git
 from reconciler.nodes import Document
 from reconciler.repository import Repository
 from reconciler.sources import SourceFile, files_in_work_tree
@@ -59,7 +60,7 @@ class Listing(msgspec.Struct, frozen=True):
     def definitions_id(self) -> str:
         """What the schemas and the policy are, and which program has read them: another id means to read all again."""
         named = [(path, self.blobs.get(path) or _blob_of(self.files[path].data)) for path in self.schemas]
-        return hashlib.sha256(repr((__version__, named)).encode()).hexdigest()
+        return sha256(repr((__version__, named)).encode()).hexdigest()
 
     def sources(self, paths: Collection[str], problems: list[Problem]) -> Iterator[SourceFile]:
         """The files of these paths, sorted, one at a time."""
@@ -92,13 +93,15 @@ def list_commit(
     return Listing(repository, commit, blobs, {}, dirty=False, progress=progress)
 
 
-def list_work_tree(directory: Path, problems: list[Problem], progress: Progress = silent) -> Listing | None:
+def list_work_tree(
+    directory: Path, problems: list[Problem], progress: Progress = silent, ahead: Git | None = None
+) -> Listing | None:
     """What stands in the work tree; None outside of git, and where there is no commit to compare it with.
 
     A file that git says is as committed is not read from the disk: its blob is what it holds.
     """
     try:
-        repository = Repository.open(directory)
+        repository = Repository.open(directory, ahead)
         commit = repository.commit("HEAD")
     except Refused:
         return None
@@ -119,4 +122,4 @@ def _is_schema(path: str) -> bool:
 
 
 def _blob_of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    return sha256(data).hexdigest()

@@ -14,9 +14,10 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+
+from reconciler.digests import blake2b
 
 __all__ = ["VARIABLE", "ParseCache", "folder"]
 

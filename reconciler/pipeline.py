@@ -20,6 +20,7 @@ from reconciler.errors import (
     Refused,
     UsageProblem,
 )
+from reconciler.git import Git
 from reconciler.lock_holders import who_holds
 from reconciler.masks import mask_notices
 from reconciler.one_run import Awaiting, apply_once
@@ -34,29 +35,31 @@ from reconciler.transaction import begin_read_only
 __all__ = ["Ending", "Origin", "Request", "apply", "make_plan", "read_for_apply", "read_for_plan"]
 
 
-def read_for_plan(request: Request, progress: Progress = silent) -> Project:
-    """What a plan is made from: the commit that was asked for, else the work tree."""
+def read_for_plan(request: Request, progress: Progress = silent, ahead: Git | None = None) -> Project:
+    """What a plan is made from: the commit that was asked for, else the work tree. `ahead`: see `ask_ahead`."""
     if request.revision is not None:
-        project = read_revision(request.directory, request.revision, progress, may_defer=True)
+        project = read_revision(request.directory, request.revision, progress, may_defer=True, ahead=ahead)
     else:
-        project = read_work_tree(request.directory, progress, may_defer=True)
+        project = read_work_tree(request.directory, progress, may_defer=True, ahead=ahead)
     need_target(project.definitions.policy.targets)
     return project
 
 
-def read_for_apply(request: Request, progress: Progress = silent) -> Project:
-    """What an apply is made from: a commit, unless the request allows a dirty work tree and says why."""
+def read_for_apply(request: Request, progress: Progress = silent, ahead: Git | None = None) -> Project:
+    """What an apply is made from: a commit, unless the request allows a dirty work tree and says why. `ahead`: see
+    `ask_ahead`.
+    """
     if (request.allow_dirty or request.allow_rewind or request.allow_changes) and not (request.reason or "").strip():
         raise UsageProblem('this needs a reason, which goes into the audit log: --reason "..."')
     if request.allow_dirty and request.revision is not None:
         raise UsageProblem("--allow-dirty applies the work tree, --revision a commit: give one of the two")
     if request.allow_dirty:
-        project = read_work_tree(request.directory, progress, may_defer=True)
+        project = read_work_tree(request.directory, progress, may_defer=True, ahead=ahead)
         if project.revision is None:
             raise Refused("not a git repository with a commit: without one no audit entry could say what was applied")
         need_target(project.definitions.policy.targets)
         return project
-    project = read_revision(request.directory, request.revision or "HEAD", progress, may_defer=True)
+    project = read_revision(request.directory, request.revision or "HEAD", progress, may_defer=True, ahead=ahead)
     need_target(project.definitions.policy.targets)
     if request.revision is None:
         refuse_uncommitted(project)

@@ -7,12 +7,12 @@ its JSON form (`format_version`, documented in docs/plan-format.md and schemas/j
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
 import msgspec
 
 from reconciler.canonical import equal, to_text
+from reconciler.digests import sha256
 from reconciler.model import Action, Change, Direction, Finding, Json, Location, Missing
 
 FORMAT_VERSION = 1
@@ -172,7 +172,7 @@ def fingerprint_of(changes: Iterable[Change]) -> str:
     The commit, the time, the places in files and every sentence are left out: the same change reviewed in a pull
     request and applied after the merge has the same fingerprint, as long as no row has moved.
     """
-    digest = hashlib.sha256(str(FORMAT_VERSION).encode())
+    digest = sha256(str(FORMAT_VERSION).encode())
     for change in changes:
         what = [change.table, change.key, change.field, change.action.value, change.direction.value]
         values = [_explicit(change.before), _explicit(change.after), _explicit(change.desired)]

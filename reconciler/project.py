@@ -17,6 +17,7 @@ from reconciler.commit import Commit
 from reconciler.desired import read_desired
 from reconciler.documents import read_document
 from reconciler.errors import InvalidInput, Problem, Refused
+from reconciler.git import Git
 from reconciler.invariants import broken
 from reconciler.listing import (
     FOLDERS,
@@ -87,22 +88,27 @@ def leave_alone(_files: Sequence[SourceFile], _definitions: Definitions | None, 
 
 
 def read_work_tree(
-    directory: Path, progress: Progress = silent, also: Also = leave_alone, *, may_defer: bool = False
+    directory: Path,
+    progress: Progress = silent,
+    also: Also = leave_alone,
+    *,
+    may_defer: bool = False,
+    ahead: Git | None = None,
 ) -> Project:
     """What stands in the work tree, committed or not. Works outside of git, too.
 
-    With `may_defer`, the state of a project of many files is listed, and not read.
+    With `may_defer`, the state of a project of many files is listed, and not read. `ahead`: see `ask_ahead`.
     """
     problems: list[Problem] = []
     if may_defer and _has_many_files(directory / STATE):
-        listing = list_work_tree(directory, problems, progress)
+        listing = list_work_tree(directory, problems, progress, ahead)
         project = _deferred(listing, problems) if listing is not None else None
         if project is not None:
             return project
         problems.clear()
     files = files_in_work_tree(directory, FOLDERS, problems)
     try:
-        repository = Repository.open(directory)
+        repository = Repository.open(directory, ahead)
         commit = repository.commit("HEAD")
     except Refused:  # no repository, or one without a commit: there is nothing to compare the files with
         return _read(directory, files, problems, None, None, dirty=True, progress=progress, also=also)
@@ -128,13 +134,14 @@ def read_revision(
     also: Also = leave_alone,
     *,
     may_defer: bool = False,
+    ahead: Git | None = None,
 ) -> Project:
     """What a commit holds, without checking it out; the work tree is not looked at.
 
-    With `may_defer`, the state of a project of many files is listed, and not read.
+    With `may_defer`, the state of a project of many files is listed, and not read. `ahead`: see `ask_ahead`.
     """
     problems: list[Problem] = []
-    repository = Repository.open(directory)
+    repository = Repository.open(directory, ahead)
     commit = repository.commit(revision)
     listing = list_commit(repository, commit, problems, progress)
     project = _deferred(listing, problems) if may_defer else None

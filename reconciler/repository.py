@@ -33,7 +33,7 @@ from reconciler.sources import (
     too_large,
 )
 
-__all__ = ["Ancestry", "Commit", "NotARepository", "Repository", "SourceFile", "files_in_work_tree"]
+__all__ = ["Ancestry", "Commit", "NotARepository", "Repository", "SourceFile", "ask_ahead", "files_in_work_tree"]
 
 _ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 """A whole object id, of either object format."""
@@ -43,6 +43,15 @@ _TREE = b"40000"
 
 _NO_LIMIT = 1 << 62
 """Commits and trees are read whole, however large."""
+
+
+# The prefix comes last, and is taken whole: a directory's name may hold a line break.
+_WHERE = ("rev-parse", "--is-bare-repository", "--is-inside-work-tree", "--is-shallow-repository", "--show-prefix")
+
+_UNCOMMITTED = (
+    *("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty"),
+    "--",
+)
 
 
 class Ancestry(enum.Enum):
@@ -55,6 +64,22 @@ class Ancestry(enum.Enum):
     UNKNOWN = "unknown"  # the applied commit is not here, or the history is too shallow to tell
 
 
+def ask_ahead(directory: Path, uncommitted: Sequence[str] = ()) -> Git | None:
+    """Let git begin with what `Repository.open` and `commit` will ask, and with what of these folders is not committed.
+
+    For a process that has other work to do first. None where git cannot even be started; opening will say why.
+    """
+    git = Git(directory.absolute())
+    try:
+        git.begin(*_WHERE)
+        git.begin_to_read()
+        if uncommitted:
+            git.begin(*_UNCOMMITTED, *uncommitted)
+    except ReconcileError:
+        return None
+    return git
+
+
 class Repository:
     """One project directory and the repository it is in. Its git process ends with `close`, or when it is collected."""
 
@@ -65,15 +90,16 @@ class Repository:
         self._prefix = prefix
 
     @classmethod
-    def open(cls, directory: Path) -> Repository:
-        """The repository of a directory. Raises NotARepository, UsageProblem (no such directory) or Failed."""
+    def open(cls, directory: Path, ahead: Git | None = None) -> Repository:
+        """The repository of a directory. `ahead`: git, as `ask_ahead` has started it there.
+
+        Raises NotARepository, UsageProblem (no such directory) or Failed.
+        """
         if not directory.is_dir():
             raise UsageProblem(f"{directory} is not a directory. Name the project's directory with --directory.")
         directory = directory.absolute()  # "." says little in a message
-        git = Git(directory)
-        # The prefix comes last, and is taken whole: a directory's name may hold a line break.
-        asked = ("--is-bare-repository", "--is-inside-work-tree", "--is-shallow-repository", "--show-prefix")
-        bare, inside, shallow, prefix = git.output("rev-parse", *asked).split(b"\n", 3)
+        git = ahead or Git(directory)
+        bare, inside, shallow, prefix = git.output(*_WHERE).split(b"\n", 3)
         if inside != b"true":
             what = "a bare repository, which has no work tree" if bare == b"true" else "inside a .git directory"
             raise NotARepository(
@@ -254,8 +280,7 @@ class Repository:
 
         Sorted. A repository inside the folders that git does not know ends in a slash.
         """
-        options = ("--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty")
-        listed = self._git.output("status", *options, "--", *folders)
+        listed = self._git.output(*_UNCOMMITTED, *folders)
         paths = (entry[3:].removeprefix(self._prefix) for entry in listed.split(b"\0") if entry)
         return sorted(path.decode("utf-8", "backslashreplace") for path in paths)
 

@@ -1,10 +1,9 @@
-"""Where our reading meets the YAML parser: which bytes it is shown, which parser it is, and what its complaints mean.
+"""Where our reading meets the YAML parser: which bytes it is shown, and what its complaints mean.
 
-Takes a file's bytes, or an error of a parser; gives bytes that every parser reads alike, a parser, or a Problem in
-plain words. It is here so that `documents` can put events into trees and know of no encoding and no parser's phrases.
+Takes a file's bytes, or an error of a parser; gives bytes that every parser reads alike, or a Problem in plain words.
+It is here so that `documents` can put events into trees and know of no encoding and no parser's phrases.
 
-The parser is libyaml, through PyYAML; where that was not built in, `fallback_parser` takes its place. Characters that
-are invisible, or a line break to some readers only, are refused before either sees them.
+Characters that are invisible, or a line break to some readers only, are refused before any parser sees them.
 """
 
 from __future__ import annotations
@@ -13,15 +12,9 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from yaml.error import MarkedYAMLError
-
 from reconciler.errors import Problem
 from reconciler.model import Location
-
-try:
-    from yaml._yaml import CParser as EventParser
-except ImportError:
-    from reconciler.fallback_parser import FallbackParser as EventParser  # type: ignore[assignment]
+from reconciler.yaml_events import EventParser, MarkedYAMLError
 
 __all__ = [
     "DEFAULT_EVENTS",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import yaml  # noqa: F401  all of it, before the program imports what it needs (`reconciler.yaml_events`)
 
 from reconciler.embedded import NOT_DURABLE, EmbeddedPostgres, folder_in_memory
 from tests.support.gitrepo import GitRepo

@@ -6,11 +6,15 @@ flips one switch has no time to import the others.
 
 from __future__ import annotations
 
+import atexit
 import gc
+import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import FrameType
+from typing import NoReturn
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,9 +36,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
             from reconciler.cli.output import let_go_of_stdout
 
             let_go_of_stdout()  # or the interpreter would wait for a reader on its way out
-    # Nor at the end: the interpreter collects once more before it leaves everything to the system.
-    gc.freeze()
-    sys.exit(code)
+    _end(code)
+
+
+def _end(code: int) -> NoReturn:
+    """End the process without taking apart, piece by piece, what the system is about to free as a whole.
+
+    As mypy does (`mypy.util.hard_exit`). What was registered to be done at the end is done; where a thread is still at
+    work, or what was said cannot be written any more, the interpreter ends in its own way.
+    """
+    gc.freeze()  # or that would look for garbage once more
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        sys.exit(code)
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        sys.exit(code)
+    atexit._run_exitfuncs()  # what sys.exit would come to; has no public name
+    os._exit(code)
 
 
 def _ignore_signals() -> None:

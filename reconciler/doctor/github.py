@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+from yaml.loader import SafeLoader
 
 from reconciler.doctor.findings import Finding, Purpose, note, ok, warning
 from reconciler.hosts.github import GitHub, github_api
@@ -70,7 +71,7 @@ def _workflow(environment: Mapping[str, str], directory: Path, purpose: Purpose)
 def _read_workflow(path: Path) -> dict[str, Any] | None:
     try:
         with path.open("rb") as file:
-            document = yaml.safe_load(file.read(_LARGEST))
+            document = yaml.load(file.read(_LARGEST), SafeLoader)
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

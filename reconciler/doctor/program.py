@@ -16,6 +16,7 @@ import yaml
 from reconciler import __version__
 from reconciler.doctor.findings import Finding, ok, warning
 from reconciler.schema import Definitions
+from reconciler.yaml_events import HAS_LIBYAML
 
 PART = "program"
 
@@ -40,7 +41,7 @@ def _look(definitions: Definitions | None) -> Iterator[Finding]:
 
 
 def _yaml_parser() -> Finding:
-    if getattr(yaml, "__with_libyaml__", False):
+    if HAS_LIBYAML:
         return ok(PART, "YAML parser", f"PyYAML {yaml.__version__} with libyaml")
     text = f"PyYAML {yaml.__version__} without libyaml: the parser in its place reads the same, some fifty times slower"
     return warning(PART, "YAML parser", text, "install PyYAML from a wheel that has libyaml")

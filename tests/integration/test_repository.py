@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import Failed, Refused, UsageProblem
-from reconciler.repository import Ancestry, NotARepository, Repository
+from reconciler.repository import Ancestry, NotARepository, Repository, ask_ahead
 from tests.support.git_repositories import (
     FOLDERS,
     commit,
@@ -275,3 +275,40 @@ def test_what_is_not_committed_yet_is_listed_without_a_first_commit(tmp_path: Pa
     directory = new_repository(tmp_path / "new")
     write(directory, {"state/a.yaml": ""})
     assert Repository.open(directory).uncommitted(FOLDERS) == ["state/a.yaml"]
+
+
+# Asked ahead of time
+
+
+def test_what_git_was_asked_ahead_is_what_the_repository_says(origin: Path) -> None:
+    write(origin, {"state/tenants/new.yaml": "x: {}\n"})
+    ahead = ask_ahead(origin, FOLDERS)
+    with Repository.open(origin) as later, Repository.open(origin, ahead) as repository:
+        assert repository.below == later.below
+        assert repository.commit().id == later.commit().id
+        assert repository.uncommitted(FOLDERS) == later.uncommitted(FOLDERS) == ["state/tenants/new.yaml"]
+
+
+def test_an_answer_that_was_asked_ahead_is_given_once(origin: Path) -> None:
+    with Repository.open(origin, ask_ahead(origin, FOLDERS)) as repository:
+        assert repository.uncommitted(FOLDERS) == []
+        write(origin, {"state/tenants/new.yaml": "x: {}\n"})
+        assert repository.uncommitted(FOLDERS) == ["state/tenants/new.yaml"]
+
+
+def test_what_was_asked_ahead_and_is_wanted_by_nobody_ends_with_the_repository(origin: Path) -> None:
+    ahead = ask_ahead(origin, FOLDERS)
+    assert ahead is not None
+    begun = [*ahead._begun.values()]
+    assert len(begun) == 2
+    Repository.open(origin, ahead).close()
+    assert [process.returncode for process in begun].count(None) == 0
+
+
+def test_asking_ahead_leaves_it_to_opening_to_say_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(NotARepository, match="is not in a git repository"):
+        Repository.open(tmp_path, ask_ahead(tmp_path, FOLDERS))
+    monkeypatch.setenv("PATH", "")
+    assert ask_ahead(tmp_path) is None
