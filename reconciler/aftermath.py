@@ -7,11 +7,13 @@ after the commit changes what the run has done: what could not be delivered wait
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from msgspec.structs import replace
 
+from reconciler.commit import Commit
 from reconciler.connection import DatabaseConnection, is_rehearsing
 from reconciler.decide import Decision
 from reconciler.effects.backlog import count_of_run
@@ -20,7 +22,7 @@ from reconciler.effects.following import RunFacts, columns_named, following, out
 from reconciler.effects.notifications import RunStory, failure_notifications, notifications
 from reconciler.effects.outbox import Entry, write
 from reconciler.effects.rows import read_rows
-from reconciler.errors import DatabaseProblem, ReconcileError, UsageProblem
+from reconciler.errors import DatabaseProblem, Overtaken, ReconcileError, UsageProblem
 from reconciler.fields import seconds
 from reconciler.fit import relation_of
 from reconciler.ledger import PARTIAL, RunRecord
@@ -28,7 +30,7 @@ from reconciler.model import Action, Json, RowKey
 from reconciler.outcome import EffectCounts, Outcome
 from reconciler.plan import Notice
 from reconciler.policy import Policy
-from reconciler.project import Project
+from reconciler.project import InvalidState, Project
 from reconciler.transaction import begin_read_only
 
 _AT_MOST_S = 60.0
@@ -121,13 +123,35 @@ def _notices(delivered: Delivered) -> list[Notice]:
 
 @contextmanager
 def telling_of_failure(project: Project, actor: str, run_url: str | None) -> Iterator[None]:
-    """Tell whom the policy names when the block fails. What is raised is raised in any case, and unchanged."""
+    """Tell whom the policy names when the block fails. What is raised is raised in any case, and unchanged.
+
+    That another run was quicker, with a later commit, is no failure: what this one asks for was applied with that.
+    """
     try:
         yield
-    except UsageProblem:
+    except (UsageProblem, Overtaken):
         raise
     except ReconcileError as error:
         _tell_of_failure(project, actor, run_url, error)
+        raise
+
+
+class _Origin(Protocol):
+    @property
+    def actor(self) -> str: ...
+
+    @property
+    def run_url(self) -> str | None: ...
+
+
+@contextmanager
+def telling_of_wrong_state(origin_of: Callable[[Commit | None], _Origin]) -> Iterator[None]:
+    """Tell whom the policy names when the state that the block reads is wrong; a policy that is wrong names nobody."""
+    try:
+        yield
+    except InvalidState as error:
+        origin = origin_of(error.project.commit)
+        _tell_of_failure(error.project, origin.actor, origin.run_url, error)
         raise
 
 

@@ -261,6 +261,11 @@ class _Row(msgspec.Struct):
     unique: tuple[str, ...]
 
 
+# Made while the module is imported, which one thread does: msgspec learns a type when it is first needed, and two
+# threads that need it at that moment (`doctor` has several that look into the catalog) crash the process.
+_DECODER = msgspec.json.Decoder(list[_Row])
+
+
 _CATALOG = """
 SELECT current_database(), current_user, current_setting('server_version_num')::int, pg_is_in_recovery(), now(),
        -- Not to_regclass, which fails for a role without USAGE: that there is something can be seen by everybody.
@@ -339,7 +344,7 @@ def read_catalog(connection: Connection[Any], wanted: Iterable[RelationName]) ->
     row = connection.execute(statement.encode(), parameters).fetchone()
     assert row is not None
     database, role, version, in_recovery, now, has_ledger, identity, described = row
-    found = msgspec.json.decode(described, type=list[_Row])
+    found = _DECODER.decode(described)
     relations = {
         names[item.ordinal - 1]: Relation(
             item.schema, item.name, item.kind, {column.name: column for column in item.columns}, item.unique

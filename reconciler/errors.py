@@ -13,6 +13,7 @@ The tree (exit codes are frozen, see README, "Exit codes")::
      │    ├── ConnectionLost 4   the connection broke before COMMIT was sent: nothing was applied
      │    └── NotAsExpected  4   table, column, type, privilege or ledger do not fit; carries Problems
      ├── Stale               6   the plan or the revision is older than what was applied
+     │    └── Overtaken      6   the revision is part of what was applied
      └── UsageProblem       64   options that do not go together
 
 A message says what is wrong, where, and what to do next. None holds a password: what comes from a driver passes
@@ -33,6 +34,7 @@ __all__ = [
     "LockNotTaken",
     "NotAsExpected",
     "OutcomeUnknown",
+    "Overtaken",
     "Problem",
     "ReconcileError",
     "Refused",
@@ -153,6 +155,10 @@ class Stale(ReconcileError):
     """The plan, or the revision, is older than what the database says was applied."""
 
     exit_code = 6
+
+
+class Overtaken(Stale):
+    """The revision is part of the one that was applied last: a later run was quicker, or an old one is run again."""
 
 
 class UsageProblem(ReconcileError):

@@ -10,13 +10,13 @@ import msgspec
 from reconciler.audit import row_exists
 from reconciler.connection import DatabaseConnection
 from reconciler.decide import Decision
-from reconciler.errors import NotAsExpected, Problem, Refused, Stale
+from reconciler.errors import NotAsExpected, Overtaken, Problem, Refused, Stale
 from reconciler.fit import problems_of_writing
 from reconciler.model import FieldKey
 from reconciler.plan import Plan, fingerprint_of
 from reconciler.project import Project
 from reconciler.request import Request
-from reconciler.stale import ancestry_problem, refuse_another_database, refuse_stale
+from reconciler.stale import ancestry_problem, is_older, refuse_another_database, refuse_stale
 
 __all__ = ["refuse_if_others_applied", "refuse_what_must_not_be"]
 
@@ -40,7 +40,7 @@ def refuse_what_must_not_be(
         raise NotAsExpected(problems)
     ancestry = ancestry_problem(project, decision)
     if ancestry is not None and not (request.allow_rewind or request.ahead):
-        raise Stale(ancestry)
+        raise Overtaken(ancestry) if is_older(project, decision.head.commit) else Stale(ancestry)
     if decision.plan.refusals:
         raise Refused("\n".join([*decision.plan.refusals, "Nothing was applied."]))
     if reviewed is not None:

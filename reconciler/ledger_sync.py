@@ -41,6 +41,9 @@ class Sync(msgspec.Struct, frozen=True):
         return now - self.full_pass_at >= every
 
 
+_DECODER = msgspec.json.Decoder(Sync)
+
+
 def read_sync(connection: Connection[Any]) -> Sync | None:
     """What the last run from git has left; None where there is no ledger, no such run, or it does not say."""
     there = connection.execute("SELECT to_regclass('reconciler.pending') IS NOT NULL").fetchone()
@@ -49,7 +52,7 @@ def read_sync(connection: Connection[Any]) -> Sync | None:
     found = connection.execute(
         "SELECT sync::text FROM reconciler.run WHERE NOT holds ORDER BY sequence DESC LIMIT 1"
     ).fetchone()
-    return msgspec.json.decode(found[0], type=Sync) if found is not None and found[0] is not None else None
+    return _DECODER.decode(found[0]) if found is not None and found[0] is not None else None
 
 
 def is_large(connection: Connection[Any], rows: int) -> bool:

@@ -178,6 +178,7 @@ class _Version(msgspec.Struct, frozen=True):
 
 _ENCODER = msgspec.json.Encoder(order="deterministic", decimal_format="number")
 _DECODER = msgspec.json.Decoder(PlanDocument, float_hook=Decimal)
+_VERSION_DECODER = msgspec.json.Decoder(_Version)
 
 
 def plan_document(plan: Plan) -> PlanDocument:
@@ -239,7 +240,7 @@ def decode_plan(data: bytes, where: str) -> Plan:
     types, counts or a fingerprint that do not belong to the changes.
     """
     try:
-        version = msgspec.json.decode(data, type=_Version).format_version
+        version = _VERSION_DECODER.decode(data).format_version
         if version != FORMAT_VERSION:
             hint = f"this version of reconcile reads format {FORMAT_VERSION}: make the plan again"
             raise _wrong(where, f"this plan has format_version {version}", hint)

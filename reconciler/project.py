@@ -44,6 +44,7 @@ __all__ = [
     "SCHEMAS",
     "STATE",
     "Also",
+    "InvalidState",
     "Progress",
     "Project",
     "broken_invariants",
@@ -81,6 +82,14 @@ class Project(msgspec.Struct, frozen=True):
     commit: Commit | None
     matches: Mapping[str, Sequence[Match]] = {}
     listing: Listing | None = None
+
+
+class InvalidState(InvalidInput):
+    """State is wrong, while the definitions can be read. `project` has those, and no rows."""
+
+    def __init__(self, problems: Sequence[Problem], project: Project) -> None:
+        super().__init__(problems)
+        self.project = project
 
 
 def leave_alone(_files: Sequence[SourceFile], _definitions: Definitions | None, _problems: list[Problem]) -> None:
@@ -246,9 +255,11 @@ def _read(
     matches: dict[str, list[Match]] = {}
     for files_of_view in views(state, definitions.policy.targets):
         _read_view(files_of_view, definitions, desired, matches, problems, progress)
+    project = Project(definitions, desired, _revision(commit, dirty), repository, commit, matches)
     if problems:
-        raise InvalidInput(list({str(problem): problem for problem in problems}.values()))  # once for all targets
-    return Project(definitions, desired, _revision(commit, dirty), repository, commit, matches)
+        once = list({str(problem): problem for problem in problems}.values())  # for all targets
+        raise InvalidState(once, msgspec.structs.replace(project, desired={}, matches={}))
+    return project
 
 
 def _read_view(

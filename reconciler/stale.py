@@ -44,6 +44,13 @@ def descent_problem(project: Project, applied: str | None) -> str | None:
     return f'{known}. To go back, `git revert` and apply that; or --allow-rewind --reason "..."'
 
 
+def is_older(project: Project, applied: str | None) -> bool:
+    """Whether the project's commit is part of `applied`, a commit's id."""
+    if applied is None or project.repository is None or project.commit is None:
+        return False
+    return project.repository.ancestry(applied, project.commit.id) is Ancestry.OLDER
+
+
 def refuse_another_database(plan: Plan, reviewed: Plan) -> None:
     """Raise NotAsExpected where `reviewed` was made for another database than `plan`, which was made just now.
 

@@ -8,7 +8,9 @@ nobody's slow job, and nothing is lost when GitHub drops a job, or starts it lat
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 
+from reconciler.aftermath import telling_of_failure, telling_of_wrong_state
 from reconciler.ci.job import Job, Result, titles_of
 from reconciler.ci.modes import WIDTH, failed, placed
 from reconciler.ci.reviewed import Reviewed, reviewed_in
@@ -43,10 +45,13 @@ def apply_merged(job: Job) -> Result:
         job.committed()
 
     try:
-        project = read_for_apply(job.request)
+        with telling_of_wrong_state(partial(origin_of, job.environment)):
+            project = read_for_apply(job.request)
         origin = origin_of(job.environment, project.commit)
         ending = Ending(job.connect, committed, job.proving)
-        with job.connect() as connection:
+        with telling_of_failure(project, origin.actor, origin.run_url):
+            connection = job.connect()
+        with connection:
             try:
                 outcome = apply(connection, job.request, project, origin, None, ending)
             except Stale as error:

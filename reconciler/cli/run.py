@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -200,7 +201,7 @@ def _dry_run(options: dict[str, Any]) -> int:
 
 def _apply(options: dict[str, Any]) -> int:
     ahead = _ask_ahead(options)
-    from reconciler.aftermath import telling_of_failure
+    from reconciler.aftermath import telling_of_failure, telling_of_wrong_state
     from reconciler.origin import origin_of
     from reconciler.pipeline import Ending, apply, make_plan, read_for_apply
     from reconciler.report import render_outcome
@@ -210,7 +211,8 @@ def _apply(options: dict[str, Any]) -> int:
     if saved is not None and (saved.revision is None or saved.revision.dirty):
         raise UsageProblem("this plan was made from files that are not committed: commit, and plan again")
     request = _request(options, saved)
-    project = read_for_apply(request, progress_bar(), ahead)
+    with telling_of_wrong_state(partial(origin_of, os.environ)):
+        project = read_for_apply(request, progress_bar(), ahead)
     origin = origin_of(os.environ, project.commit)
     with telling_of_failure(project, origin.actor, origin.run_url):
         connection = _connect_for(project, options)

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from reconciler.canonical import equal
-from reconciler.effects.declared import KINDS, Effect
+from reconciler.effects.declared import KINDS, BullmqJob, Effect
 from reconciler.effects.payloads import Payload, builder, url_problem
-from reconciler.effects.templates import Names, Values, compile_template, problems_of
+from reconciler.effects.templates import Names, Values, compile_template, problems_of, texts_in
 from reconciler.fields import Field, NotAValue
 from reconciler.model import Json
 from reconciler.nodes import Node
@@ -22,6 +22,9 @@ from reconciler.nodes import Sequence as SequenceNode
 
 IN_TRANSACTION = "pg_notify"
 """The kind that needs no delivery."""
+
+_LONGEST_CHANNEL = 63
+"""Bytes that PostgreSQL takes."""
 
 _Path = tuple[str | int, ...]
 _Wrong = tuple[_Path, str, str]
@@ -70,6 +73,8 @@ def values_of_when(field: Field, node: Node | None) -> tuple[tuple[Json, ...] | 
     nodes: list[tuple[_Path, Node]] = [(("when",), node)]
     if isinstance(node, SequenceNode):
         nodes = [(("when", index), item) for index, item in enumerate(node.items)]
+        if not nodes:
+            return (), [(("when",), "an empty list is led to by no change", "leave `when` out for every change")]
     values, wrong = [], []
     for path, item in nodes:
         try:
@@ -95,6 +100,15 @@ def _contradictions(effect: Effect) -> Iterator[_Wrong]:
             yield ("bullmq", "options", "jobId"), "the job's id is the effect's own, so that a repeat is dropped", ""
         if ":" in effect.bullmq.queue or "$" in effect.bullmq.queue:
             yield ("bullmq", "queue"), "a queue's name holds neither : nor $", ""
+        for path, text in _texts_of(effect.bullmq):
+            if "$" in text:
+                yield ("bullmq", *path), f"{text}: names stand in `data` alone", ""
+    notify = effect.pg_notify
+    if notify is not None:
+        if len(notify.channel.encode()) > _LONGEST_CHANNEL:  # it would fail the whole apply
+            yield ("pg_notify", "channel"), f"a channel has at most {_LONGEST_CHANNEL} bytes", ""
+        if "$" in notify.channel:
+            yield ("pg_notify", "channel"), f"{notify.channel}: names stand in `data` alone", ""
     webhook = effect.webhook
     if webhook is not None:
         wrong = url_problem(webhook.url)
@@ -106,6 +120,12 @@ def _contradictions(effect: Effect) -> Iterator[_Wrong]:
             yield ("webhook", "data"), "`data` is for the format json", "say `text`"
 
 
+def _texts_of(job: BullmqJob) -> Iterator[tuple[_Path, str]]:
+    """(path, text) of what BullMQ is told besides the data: as it stands there, so a name in it would stay a name."""
+    yield ("job",), job.job
+    yield ("prefix",), job.prefix
+    for path, text in texts_in(job.options):
+        yield ("options", *path), text
 
 def _templates(effect: Effect) -> Iterator[tuple[_Path, Any]]:
     """(path, data) of every part that is a template."""

@@ -13,6 +13,7 @@ import msgspec
 from reconciler.verify.declared import Proof, Url
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+_Length = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]  # what XADD takes
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Variable = Annotated[
     str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="the name of a variable of the environment")
@@ -57,7 +58,7 @@ class RedisStream(_Strict, frozen=True, kw_only=True):
 
     stream: Text
     data: dict[str, Any] | None = None
-    max_length: Positive = 10_000
+    max_length: _Length = 10_000
     url_variable: Variable = REDIS_URL
 
 

@@ -25,6 +25,11 @@ def sentence(values: Values) -> str:
     return f"{values['field']} of {who}: {_shown(values['before'])} -> {_shown(values['after'])}{reason}"
 
 
+def sentence_of_drift(field: str, who: str, found: Json, asked: Json, done: str) -> str:
+    """What was found of one field, for people, and what was done about it."""
+    return f"{field} of {who} is {_shown(found)}, git asks for {_shown(asked)}: {done}"
+
+
 def slack(text: str) -> dict[str, Json]:
     """The body of a Slack webhook. `text` is Slack's own mark-up: see `slack_text` for what comes from elsewhere."""
     return {"text": _shortened(text, _SLACK_LIMIT)}

@@ -142,7 +142,8 @@ def _change(change: Change) -> Json:
 
 def _sentence(event: Event, story: RunStory, changes: Sequence[Change], error: str | None) -> str:
     """For people: what, of whom, why, and where to look."""
-    named = [_words(change) for change in changes[:_NAMED]]
+    words = _words_of_drift if event == "drift" else _words
+    named = [words(change) for change in changes[:_NAMED]]
     more = f"\nand {len(changes) - _NAMED:,} more" if len(changes) > _NAMED else ""
     what = error if error is not None else "\n".join(named) + more
     about = [f"commit {story.commit[:7]}" if story.commit else "", f"by {story.actor}", story.database, story.run_url]
@@ -160,6 +161,18 @@ def _words(change: Change) -> str:
             "after": _json(change.desired if change.action is Action.HOLD else change.after),
             "reason": change.hold.explanation if change.hold else change.reason,
         }
+    )
+
+
+def _words_of_drift(change: Change) -> str:
+    """`isWhatsappEnabled of Acme Bakery is false, git asks for true: left as it is (WhatsApp ban)`."""
+    done = "put back" if change.action.writes else "held as it is" if change.hold else "left as it is"
+    return messages.sentence_of_drift(
+        change.field,
+        change.label if change.label is not None else f"{change.table}/{change.key}",
+        _json(change.before),
+        _json(change.desired),
+        done + (f" ({change.reason})" if change.reason else ""),
     )
 
 

@@ -5,6 +5,8 @@ Takes redis-py's exceptions; gives that answer, and a line that may be shown.
 
 from __future__ import annotations
 
+import ast
+
 import redis
 
 NOT_NOW_KINDS = (
@@ -33,9 +35,17 @@ def is_about_the_server(error: Exception) -> bool:
 def first_line(error: BaseException) -> str:
     """What may be said of an error. redis-py's own texts name hosts and ports, and no password."""
     lines = _said(error).splitlines()
-    return lines[0][:300] if lines and lines[0] else type(error).__name__
+    return lines[0].rstrip(".")[:300] if lines and lines[0] else type(error).__name__
 
 
 def _said(error: BaseException) -> str:
-    """What the server said: in a pipeline, redis-py puts the whole command before it."""
-    return str(error).rpartition(" caused error: ")[2]
+    """What the server said: in a pipeline, redis-py puts the whole command before it, and Python's form of a tuple
+    around it.
+    """
+    said = str(error).rpartition(" caused error: ")[2]
+    if not said.startswith("("):
+        return said
+    try:
+        return str(ast.literal_eval(said)[0])
+    except (ValueError, SyntaxError, LookupError, TypeError):
+        return said

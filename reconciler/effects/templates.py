@@ -73,7 +73,7 @@ class Template(msgspec.Struct, frozen=True):
 
 def problems_of(data: Any, names: Names) -> Iterator[tuple[_Path, str, str]]:
     """(path in the data, what is wrong, hint) of everything that is wrong in a template."""
-    for path, text in _texts(data, ()):
+    for path, text in texts_in(data):
         if "\x00" in text:
             yield path, "PostgreSQL cannot store the character NUL", ""
         for match in _PLACEHOLDER.finditer(text):
@@ -95,7 +95,7 @@ def problems_of(data: Any, names: Names) -> Iterator[tuple[_Path, str, str]]:
 def compile_template(data: Any) -> Template:
     """The template of data in which `problems_of` found nothing."""
     names = {
-        match[2] or match[3] for _, text in _texts(data, ()) for match in _PLACEHOLDER.finditer(text) if not match[1]
+        match[2] or match[3] for _, text in texts_in(data) for match in _PLACEHOLDER.finditer(text) if not match[1]
     }
     return Template(frozenset(names), _compiled(data))
 
@@ -144,15 +144,16 @@ def _text(value: Any) -> str:
     return "" if value is None else to_text(value)
 
 
-def _texts(data: Any, path: _Path) -> Iterator[tuple[_Path, str]]:
+def texts_in(data: Any, path: _Path = ()) -> Iterator[tuple[_Path, str]]:
+    """(path, text) of every text in the data, the keys of mappings left out."""
     if isinstance(data, str):
         yield path, data
     elif isinstance(data, dict):
         for name, value in data.items():
-            yield from _texts(value, (*path, name))
+            yield from texts_in(value, (*path, name))
     elif isinstance(data, list):
         for index, value in enumerate(data):
-            yield from _texts(value, (*path, index))
+            yield from texts_in(value, (*path, index))
 
 
 def _keys(data: Any, path: _Path) -> Iterator[tuple[_Path, str]]:

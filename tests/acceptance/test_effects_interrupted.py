@@ -213,16 +213,37 @@ def test_what_a_redis_has_lost_with_its_data_is_sent_again_as_the_operations_pag
     assert states(project).count("superseded") == 2  # the limits of the first run
 
 
-def test_a_run_that_cannot_reach_its_database_tells_whom_the_policy_names(project: Project) -> None:
+@pytest.mark.parametrize("command", [("--yes",), ("ci", "apply")])
+def test_a_run_that_fails_before_it_has_a_database_tells_whom_the_policy_names(
+    project: Project, command: tuple[str, ...]
+) -> None:
+    with receiving() as receiver:
+        project.edit_schema("policy", "notify: []", "notify: [{on: [failed], webhook: {url: $HOOK, format: slack}}]")
+        environment = {"HOOK": receiver.url}
+        project.commit_state(f"{ACME}: {{isAiEnabled: false}}\n")
+        nobody = with_place(project.database.url, "127.0.0.1", free_port())
+        unreachable = project.run(*command, url=nobody, environment=environment)
+        project.commit_state(f"{ACME}: {{isAiEnabled: perhaps}}\n")
+        wrong = project.run(*command, environment=environment)
+    assert (unreachable.code, wrong.code) == (4, 3)
+    assert_clean(unreachable)
+    assert_clean(wrong)
+    told = [json.loads(post.body)["text"] for post in receiver.posts]
+    assert len(told) == 2
+    assert told[0].startswith("A run failed: the database cannot be reached")
+    assert told[1].startswith("A run failed: state/tenants.yaml:1:")
+    assert project.repo.head[:7] in told[1]
+
+
+def test_a_run_that_a_later_one_has_overtaken_is_no_failure(project: Project) -> None:
     with receiving() as receiver:
         project.edit_schema("policy", "notify: []", "notify: [{on: [failed], webhook: {url: $HOOK, format: slack}}]")
         project.commit_state(f"{ACME}: {{isAiEnabled: false}}\n")
-        nobody = with_place(project.database.url, "127.0.0.1", free_port())
-        failed = project.run("--yes", url=nobody, environment={"HOOK": receiver.url})
-    assert failed.code == 4
-    assert_clean(failed)
-    [post] = receiver.posts
-    assert json.loads(post.body)["text"].startswith("A run failed: the database cannot be reached")
+        project.commit_state(f"{ACME}: {{isAiEnabled: false, aiDailyLimit: 5}}\n")
+        project.succeed("--yes", environment={"HOOK": receiver.url})
+        overtaken = project.run("--yes", "--revision", "HEAD~1", environment={"HOOK": receiver.url})
+    assert overtaken.code == 6
+    assert receiver.posts == []
 
 
 def test_redis_that_is_down_is_said_and_fails_nothing(

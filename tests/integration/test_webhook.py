@@ -242,6 +242,23 @@ def test_drift_that_stays_is_told_once(connection: DatabaseConnection, receiver:
     assert told(receiver)[2:] == [("drift", 2)]
 
 
+def test_drift_is_told_with_what_was_found_what_git_asks_for_and_what_was_done(
+    connection: DatabaseConnection, receiver: Receiver
+) -> None:
+    shops = Shops(connection, policy=notify("drift", form="slack"))
+    shops.add("a", "b")
+    shops.ask("a", is_open=True)
+    shops.ask("b", is_open=False)
+    shops.apply()
+    connection.execute("UPDATE shops SET is_open = NOT is_open")
+    shops.apply()
+    [post] = receiver.posts
+    assert json.loads(post.body)["text"].splitlines()[:2] == [
+        "Changed behind git's back: is_open of Shop a is false, git asks for true: left as it is",
+        "is_open of Shop b is true, git asks for false: put back",
+    ]
+
+
 def test_what_is_held_is_told_with_the_time_when_it_may_go_on(
     connection: DatabaseConnection, receiver: Receiver
 ) -> None:

@@ -51,6 +51,13 @@ def problems(effects: str, of_status: str = "[]", policy: str = "") -> list[str]
         ("[{webhook: {url: $HOOK, format: slack, data: {}}}]", "`data` is for the format json"),
         ("[{webhook: {url: $HOOK, format: teams}}]", "teams"),
         ("[{pg_notify: {channel: " + "c" * 64 + "}}]", "63"),
+        ("[{pg_notify: {channel: " + "ä" * 32 + "}}]", "a channel has at most 63 bytes"),
+        ("[{pg_notify: {channel: 'c:$key'}}]", "c:$key: names stand in `data` alone"),
+        ("[{bullmq: {queue: q, job: STOP_$key}}]", "STOP_$key: names stand in `data` alone"),
+        ("[{bullmq: {queue: q, job: J, prefix: '{$key}'}}]", "names stand in `data` alone"),
+        ("[{bullmq: {queue: q, job: J, options: {group: {id: $key}}}}]", "$key: names stand in `data` alone"),
+        ("[{when: [], pg_notify: {channel: c}}]", "an empty list is led to by no change"),
+        ("[{redis_stream: {stream: s, max_length: 9223372036854775808}}]", "9223372036854775807"),
     ],
 )
 def test_a_mistake_is_an_error_with_its_line(effects: str, said: str) -> None:

@@ -138,6 +138,21 @@ def test_no_module_is_a_drawer_for_everything() -> None:
     assert {module.rpartition(".")[2] for module in MODULES} & {"utils", "util", "helpers", "common", "misc"} == set()
 
 
+def test_json_is_decoded_by_decoders_that_were_made_at_the_import() -> None:
+    """msgspec learns a type when it is first needed: two threads that need it at that moment end with SIGSEGV, as a
+    `doctor` did whose lanes read the catalog for the first time at once.
+    """
+    found = [
+        f"{module}:{node.lineno}"
+        for module, source in SOURCES.items()
+        for node in ast.walk(parsed(source))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "msgspec.json.decode"
+        and any(argument.arg == "type" for argument in node.keywords)
+    ]
+    assert found == []
+
+
 # The words of the platform ------------------------------------------------------------------------------------------
 
 ORM_HABITS = {"createdAt", "updatedAt"}
