@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _end(code: int) -> NoReturn:
     """End the process without taking apart, piece by piece, what the system is about to free as a whole.
 
-    As mypy does (`mypy.util.hard_exit`). What was registered to be done at the end is done; where a thread is still at
-    work, or what was said cannot be written any more, the interpreter ends in its own way.
+    As mypy does (`mypy.util.hard_exit`). What was registered to be done at the end is done. The interpreter ends in its
+    own way where what was said cannot be written any more, a thread is still at work, or a profiler is looking.
     """
     gc.freeze()  # or that would look for garbage once more
     try:
@@ -51,7 +51,8 @@ def _end(code: int) -> NoReturn:
         sys.stderr.flush()
     except (OSError, ValueError):
         sys.exit(code)
-    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+    at_work = any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
+    if at_work or sys.getprofile() is not None or sys.gettrace() is not None:
         sys.exit(code)
     atexit._run_exitfuncs()  # what sys.exit would come to; has no public name
     os._exit(code)
