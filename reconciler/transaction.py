@@ -25,6 +25,11 @@ _IDLE_LIMIT_MS = 300_000
 """A client that is stopped or cut off inside a transaction holds its locks no longer than this."""
 
 
+_NOTICED = ("tcp_keepalives_idle = 15", "tcp_keepalives_interval = 5", "tcp_keepalives_count = 3")
+"""A client whose network is gone is noticed in half a minute: another run, a kill perhaps, waits for its locks. By the
+server's default it takes two hours. Over a Unix socket, where there is nothing to notice, they mean nothing."""
+
+
 @contextmanager
 def begin_read_only(
     connection: DatabaseConnection, *, doing: str, lock_timeout_ms: int = 5_000, statement_timeout_ms: int | None = None
@@ -100,6 +105,7 @@ def _settings(connection: DatabaseConnection, lock_timeout_ms: int, statement_ti
         f"statement_timeout = {int(statement_timeout_ms)}",
         f"lock_timeout = {int(lock_timeout_ms)}",
         f"idle_in_transaction_session_timeout = {_IDLE_LIMIT_MS}",
+        *_NOTICED,
         "TimeZone = 'UTC'",
         "DateStyle = 'ISO, YMD'",
     ]

@@ -68,7 +68,10 @@ def test_transactions_that_commit_and_repeat_meet_no_prepared_statement(
 
 
 def test_what_a_transaction_sets_does_not_reach_the_next_client(pooler: Pooler) -> None:
-    names = ("statement_timeout", "lock_timeout", "search_path", "TimeZone", "idle_in_transaction_session_timeout")
+    names = (
+        *("statement_timeout", "lock_timeout", "search_path", "TimeZone", "idle_in_transaction_session_timeout"),
+        *("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count"),
+    )
     with opened(pooler) as one, opened(pooler) as two:
         before = [two.execute(f"SHOW {name}".encode()).fetchone() for name in names]
         with begin_read_write(one, doing="testing", lock_timeout_ms=1111, statement_timeout_ms=2222):

@@ -59,6 +59,9 @@ def within(seconds: float) -> Iterator[None]:
         assert time.monotonic() - started < seconds
 
 
+WATCHED = ("idle", "interval", "count")
+
+
 def test_a_transaction_begins_in_one_statement_and_sets_its_own_limits(database: Database) -> None:
     with opened(database.url + "?schema=odd%22name") as connection:
         pid = connection.info.backend_pid
@@ -68,6 +71,9 @@ def test_a_transaction_begins_in_one_statement_and_sets_its_own_limits(database:
                 name: connection.execute(f"SHOW {name}".encode()).fetchone()
                 for name in ("statement_timeout", "lock_timeout", "TimeZone", "search_path", "transaction_isolation")
             }
+            # How long a client that is gone without a word is waited for, and its locks kept: 15 s + 3 * 5 s.
+            keepalives = [connection.execute(f"SHOW tcp_keepalives_{name}".encode()).fetchone() for name in WATCHED]
+    assert keepalives == [("15",), ("5",), ("3",)]
     assert last["query"].startswith("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL ")
     assert last["query"].endswith('SET LOCAL search_path = "odd""name"')
     assert shown == {
@@ -80,10 +86,11 @@ def test_a_transaction_begins_in_one_statement_and_sets_its_own_limits(database:
 
 
 def test_nothing_that_a_transaction_set_outlives_it(connection: DatabaseConnection) -> None:
-    before = connection.execute("SHOW lock_timeout").fetchone()
+    settings = [b"SHOW lock_timeout", b"SHOW tcp_keepalives_idle"]
+    before = [connection.execute(setting).fetchone() for setting in settings]
     with begin_read_write(connection, doing="testing", lock_timeout_ms=1234):
-        assert connection.execute("SHOW lock_timeout").fetchone() == ("1234ms",)
-    assert connection.execute("SHOW lock_timeout").fetchone() == before
+        assert [connection.execute(setting).fetchone() for setting in settings] == [("1234ms",), ("15",)]
+    assert [connection.execute(setting).fetchone() for setting in settings] == before
 
 
 def test_a_write_is_committed_at_the_end_of_the_block(connection: DatabaseConnection, database: Database) -> None:
