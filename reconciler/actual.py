@@ -4,11 +4,13 @@ sync travel.
 Takes a connection inside a transaction, a Table, its Relation and the desired rows; gives `Seen` rows: actual and base
 values of every row where desired, base and actual are not all the same. The decision is not made here: what comes back
 goes to `diff`, which would say "in sync" of every row that stays behind.
+
+A run may look at a hundred thousand rows, so what is held of each is little, and comes from the server by and by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,19 +19,32 @@ from psycopg import Connection, sql
 from reconciler.canonical import digest, from_text, row_digest, text_array, to_text, uuid_array
 from reconciler.catalog import Column, Relation, document_of
 from reconciler.drifted import row_hash
-from reconciler.model import Json, Location, Row, Value
+from reconciler.model import Json, Location, Row
 from reconciler.schema import Table
 
+_MANY = 5_000
+"""More rows than this come through a cursor in the server, so many at a time."""
 
-class Seen(msgspec.Struct, frozen=True):
+_MOST_DOCUMENTS = 20_000
+"""So many different documents are remembered; a fleet whose rows are all different gains nothing by more."""
+
+_ANY_IS_HASHED = 140_000
+"""Servers before PostgreSQL 14 compare a column with each element of an array, where no index finds them."""
+
+Data = Mapping[str, Json]
+"""Field to canonical value; not to be changed, since rows that have the same share it."""
+
+
+class Seen(msgspec.Struct, frozen=True, gc=False):
     """One row that is not in sync. `actual` is None where the row does not exist, `base` where nothing was applied.
 
-    `row_hash` is the server's hash of it (`drifted`), for a row that was locked.
+    `tenant` is the id of the tenant whose row it is, and `row_hash` the server's hash of it (`drifted`), both of a row
+    that was locked.
     """
 
     key: str
-    actual: Row | None
-    base: Row | None
+    actual: Data | None
+    base: Data | None
     label: str | None
     tenant: str | None = None
     row_hash: int | None = None
@@ -63,7 +78,48 @@ def compare(
     `only_keys` limits what the ledger knows to these rows; None means the whole table, so that rows which git no longer
     names are found.
     """
-    fields = _managed_columns(table, relation)
+    document, label = _document(_managed_columns(table, relation)), _label(table, relation)
+    rows = _differing(connection, table, relation, desired, has_ledger, only_keys, (document, label))
+    read = _Documents().read
+    return [
+        Seen(
+            _same_key(key, desired),
+            read(document) if exists else None,
+            read(base) if base is not None else None,
+            label,
+        )
+        for key, base, exists, document, label in rows
+    ]
+
+
+def find_and_lock(
+    connection: Connection[Any],
+    table: Table,
+    relation: Relation,
+    desired: Mapping[str, Row],
+    *,
+    has_ledger: bool,
+    only_keys: Sequence[str] | None,
+) -> list[Seen]:
+    """The same rows, locked: what is seen of them is read under the lock, once, and stays so until the commit."""
+    read = _Documents().read
+    rows = _differing(connection, table, relation, desired, has_ledger, only_keys, ())
+    bases = {_same_key(key, desired): read(base) if base is not None else None for key, base, _exists in rows}
+    return _locked(connection, table, relation, bases) if bases else []
+
+
+def _differing(
+    connection: Connection[Any],
+    table: Table,
+    relation: Relation,
+    desired: Mapping[str, Row],
+    has_ledger: bool,
+    only_keys: Sequence[str] | None,
+    columns: Sequence[sql.Composable],
+) -> Iterator[tuple[Any, ...]]:
+    """The rows that are not in sync, in order of key: the key, what is applied, whether the row is there, and
+    `columns`.
+    """
     applied = sql.SQL("l.applied")
     differs = [
         sql.SQL("OR ({base} IS DISTINCT FROM {actual} AND l.applied ? {name})").format(
@@ -71,88 +127,113 @@ def compare(
             actual=column.comparable("t"),
             name=sql.Literal(name),
         )
-        for name, column in fields.items()
+        for name, column in _managed_columns(table, relation).items()
     ]
+    is_limited = only_keys is not None and desired.keys() <= set(only_keys)
     # CASE, because only values that git still asks for are known to be of the column's type.
     statement = sql.SQL(
         """
-        SELECT coalesce(d.key, l.key), t.{key} IS NOT NULL, {document}, l.applied::text, {label}
+        SELECT {columns}
           FROM unnest(%(keys)s::text[], %(digests)s::uuid[]) AS d (key, digest)
           FULL JOIN ({ledger}) AS l ON l.key = d.key
-          LEFT JOIN {table} AS t ON t.{key} = coalesce(d.key, l.key)::{key_type}
+          LEFT JOIN {table} AS t ON t.{key} = coalesce(d.key, l.key)::{key_type} AND {among}
          WHERE CASE WHEN l.digest = d.digest AND t.{key} IS NOT NULL THEN false {differs} ELSE true END
          ORDER BY 1
         """
     ).format(
+        columns=sql.SQL(", ").join(
+            [
+                sql.SQL("coalesce(d.key, l.key)"),
+                sql.SQL("l.applied::text"),
+                sql.SQL("t.{} IS NOT NULL").format(sql.Identifier(table.definition.key)),
+                *columns,
+            ]
+        ),
         key=sql.Identifier(table.definition.key),
         key_type=sql.SQL(_key_type(table, relation)),
-        document=_document(fields),
-        label=_label(table, relation),
+        among=_among(connection, table, relation, "only") if is_limited else sql.SQL("true"),
         ledger=_ledger(has_ledger=has_ledger, limited=only_keys is not None),
         table=relation.identifier,
         differs=sql.SQL(" ").join(differs),
     )
-    rows = connection.execute(
-        statement,
-        {
-            "keys": text_array(list(desired)),
-            "digests": uuid_array(
-                row_digest(key, digest(row.data)) for key, row in desired.items()
-            ),
-            "table": table.name,
-            "only": text_array(only_keys or []),
-        },
-    )
-    made = _Rows(table)
-    return [
-        Seen(
-            key,
-            made.row(key, document) if exists else None,
-            made.row(key, base) if base is not None else None,
-            label,
-        )
-        for key, exists, document, base, label in rows
-    ]
+    parameters = {
+        "keys": text_array(list(desired)),
+        "digests": uuid_array(row_digest(key, digest(row.data)) for key, row in desired.items()),
+        "table": table.name,
+        "only": text_array(only_keys or ()),
+    }
+    return _rows(connection, statement, parameters, many=len(desired) > _MANY)
 
 
-def lock_rows(
-    connection: Connection[Any], table: Table, relation: Relation, seen: Sequence[Seen]
+def _locked(
+    connection: Connection[Any], table: Table, relation: Relation, bases: Mapping[str, Data | None]
 ) -> list[Seen]:
-    """The same rows read again and locked, in order of key, so that two writers cannot wait for each other.
+    """The rows of these keys, locked in order of key, so that two writers cannot wait for each other; in the order of
+    `bases`, which is what was applied.
 
     FOR NO KEY UPDATE: nobody else changes these rows before the commit, yet the application's inserts that refer to
     them (usage, messages) do not wait.
     """
-    fields = _managed_columns(table, relation)
     tenant = table.definition.audit.tenant
     statement = sql.SQL(
         """
         SELECT k.key, {document}, {label}, {tenant}, {row_hash}
           FROM unnest(%(keys)s::text[]) AS k (key)
           JOIN {table} AS t ON t.{key} = k.key::{key_type}
+         WHERE {among}
          ORDER BY t.{key}
            FOR NO KEY UPDATE OF t
         """
     ).format(
         key=sql.Identifier(table.definition.key),
         key_type=sql.SQL(_key_type(table, relation)),
-        document=_document(fields),
+        document=_document(_managed_columns(table, relation)),
         label=_label(table, relation),
         tenant=sql.SQL("t.{}::text").format(sql.Identifier(tenant)) if tenant else sql.SQL("NULL"),
         row_hash=row_hash(connection, table, relation, "t"),
         table=relation.identifier,
+        among=_among(connection, table, relation, "keys"),
     )
-    made = _Rows(table)
-    found = {
-        key: (made.row(key, document), label, tenant_id, hashed)
-        for key, document, label, tenant_id, hashed in connection.execute(
-            statement, {"keys": text_array([row.key for row in seen])}
-        )
-    }
-    return [Seen(row.key, actual, row.base, *rest) for row in seen for actual, *rest in (found.get(row.key, _GONE),)]
+    read = _Documents().read
+    seen = {key: Seen(key, None, base, None) for key, base in bases.items()}
+    rows = _rows(connection, statement, {"keys": text_array(list(bases))}, many=len(bases) > _MANY)
+    for found, document, label, tenant_id, hashed in rows:
+        key = seen[found].key
+        # Where the row is a tenant's own, its key is the tenant's id: one text for both.
+        seen[key] = Seen(key, read(document), bases[key], label, key if tenant_id == key else tenant_id, hashed)
+    return list(seen.values())
 
 
-_GONE = (None, None, None, None)
+def _rows(
+    connection: Connection[Any], statement: sql.Composed, parameters: Mapping[str, str], *, many: bool
+) -> Iterator[tuple[Any, ...]]:
+    """What a query gives; of many rows, never all at once."""
+    if not many:
+        yield from connection.execute(statement, parameters)
+        return
+    with connection.cursor(name="reconcile_rows") as cursor:
+        cursor.itersize = _MANY
+        cursor.execute(statement, parameters)
+        yield from cursor
+
+
+def _among(connection: Connection[Any], table: Table, relation: Relation, parameter: str) -> sql.Composable:
+    """That a row is one of those asked for, said once more where that is no condition but a help: the server does not
+    know how many rows `unnest` gives, or that each is another, and would rather put a table of a million rows into a
+    hash than look up a thousand.
+    """
+    if connection.info.server_version < _ANY_IS_HASHED:
+        return sql.SQL("true")
+    key = sql.Identifier("t", table.definition.key)
+    return sql.SQL("{} = ANY (%({})s::text[]::{}[])").format(
+        key, sql.SQL(parameter), sql.SQL(_key_type(table, relation))
+    )
+
+
+def _same_key(key: str, desired: Mapping[str, Row]) -> str:
+    """The key as the desired row has it, if there is one: a hundred thousand texts need not be held twice."""
+    row = desired.get(key)
+    return row.key if row is not None else key
 
 
 def expectations(
@@ -238,19 +319,19 @@ def _ledger(*, has_ledger: bool, limited: bool) -> sql.SQL:
     return sql.SQL("SELECT key, digest, applied FROM reconciler.managed_row WHERE table_name = %(table)s" + only)
 
 
-class _Rows:
-    """Makes Rows of what the server sends; rows with the same document, as most are, share their values."""
+class _Documents:
+    """Reads documents; rows with the same one, as most are, share what it says."""
 
-    def __init__(self, table: Table) -> None:
-        self._table = table.name
-        self._values: dict[str, dict[str, Value]] = {}
+    def __init__(self) -> None:
+        self._read: dict[str, Data] = {}
 
-    def row(self, key: str, document: str) -> Row:
-        values = self._values.get(document)
-        if values is None:
-            values = {name: Value(data) for name, data in from_text(document).items()}
-            self._values[document] = values
-        return Row(self._table, key, values)
+    def read(self, document: str) -> Data:
+        data = self._read.get(document)
+        if data is None:
+            if len(self._read) >= _MOST_DOCUMENTS:
+                self._read.clear()
+            data = self._read[document] = from_text(document)
+        return data
 
 
 def count_rows(connection: Connection[Any], relation: Relation) -> int:
@@ -282,9 +363,7 @@ def read_tenant(connection: Connection[Any], table: Table, relation: Relation, k
     return row[0] if row else None
 
 
-def count_open(
-    connection: Connection[Any], table: Table, relation: Relation, field: str, left_out: str | None
-) -> int:
+def count_open(connection: Connection[Any], table: Table, relation: Relation, field: str, left_out: str | None) -> int:
     """How many rows have the field on another side than the kill side; the row with the key `left_out` never counts."""
     kill = getattr(table.fields[field], "kill", None)
     killed = kill if isinstance(kill, list) else [kill]

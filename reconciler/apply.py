@@ -11,11 +11,12 @@ from typing import Any
 
 from psycopg import Connection, sql
 
+from reconciler.actual import Seen
 from reconciler.canonical import text_array, to_text
 from reconciler.catalog import Relation
 from reconciler.drifted import row_hash
 from reconciler.errors import Failed
-from reconciler.model import Action, Change, Json, Missing, Row, RowKey
+from reconciler.model import Action, Change, Json, Missing, RowKey
 from reconciler.policy import NOW
 from reconciler.schema import Table
 
@@ -141,9 +142,7 @@ def create_row(connection: Connection[Any], table: Table, relation: Relation, ch
     return row[0] if row else None
 
 
-def applied_after(
-    changes: Sequence[Change], base: Mapping[RowKey, Row | None]
-) -> dict[RowKey, dict[str, Json]]:
+def applied_after(changes: Sequence[Change], seen: Mapping[str, Mapping[str, Seen]]) -> dict[RowKey, dict[str, Json]]:
     """What the ledger holds of each row that `changes` speak of once they are applied; rows where nothing moves are
     left out.
 
@@ -155,8 +154,8 @@ def applied_after(
     for change in changes:
         row = (change.table, change.key)
         if row not in after:
-            known = base.get(row)
-            after[row] = dict(known.data) if known else {}
+            known = seen.get(change.table, {}).get(change.key)
+            after[row] = dict(known.base or {}) if known is not None else {}
         if change.action is Action.RELEASE:
             after[row].pop(change.field, None)
             moved.add(row)

@@ -1,7 +1,7 @@
 """From a Project and a database to a Plan: the one function that a dry run and an apply share.
 
 Takes a connection inside a transaction; gives a `Decision`: the Plan and what it was made from. A dry run hands over
-`as_seen` and an apply `locked` as the way to look at the rows that differ; nothing else is different.
+`compare` and an apply `find_and_lock` as the way to look at the rows that differ; nothing else is different.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from psycopg import Connection
 
-from reconciler.actual import Mismatch, Seen, compare, count_rows, expectations, lock_rows
+from reconciler.actual import Mismatch, Seen, compare, count_rows, expectations
 from reconciler.blast import refusals, tables_to_count
 from reconciler.canonical import to_text
 from reconciler.catalog import Catalog, Relation, read_catalog
@@ -35,7 +35,21 @@ from reconciler.plan import Counts, EffectSummary, Notice, Plan, Scope, count, f
 from reconciler.project import Project
 from reconciler.schema import Table
 
-Look = Callable[[Connection[Any], Table, Relation, Sequence[Seen]], list[Seen]]
+
+class Look(Protocol):
+    """How a run looks at the rows of a table that are not in sync: `compare`, or `find_and_lock`."""
+
+    def __call__(
+        self,
+        connection: Connection[Any],
+        table: Table,
+        relation: Relation,
+        desired: Mapping[str, Row],
+        *,
+        has_ledger: bool,
+        only_keys: Sequence[str] | None,
+    ) -> list[Seen]:
+        """Those rows, in order of key."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -72,6 +86,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     `project` is the one that it was made from, with all of the state that it needed.
     `desired` is what counts now; `written_down` what stands in git, where some of it may be meant for another time.
+    `seen` are the rows that were not in sync, by table and key.
     """
 
     plan: Plan
@@ -79,24 +94,12 @@ class Decision(msgspec.Struct, frozen=True):
     head: Head
     written_down: Mapping[str, Mapping[str, Row]]
     desired: Mapping[str, Mapping[str, Row]]
-    base: Mapping[RowKey, Row | None]
-    tenants: Mapping[RowKey, str | None]
-    hashes: Mapping[RowKey, int | None]
+    seen: Mapping[str, Mapping[str, Seen]]
     marks: Mapping[FieldKey, Mark]
     now: datetime
     looked_at: LookedAt
     project: Project
     checks_needed: frozenset[str] = frozenset()
-
-
-def as_seen(_connection: Connection[Any], _table: Table, _relation: Relation, seen: Sequence[Seen]) -> list[Seen]:
-    """How a dry run looks at the rows that differ: once was enough."""
-    return list(seen)
-
-
-def locked(connection: Connection[Any], table: Table, relation: Relation, seen: Sequence[Seen]) -> list[Seen]:
-    """How an apply looks at them: again, under a lock."""
-    return lock_rows(connection, table, relation, seen) if seen else []
 
 
 def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: Look) -> Decision:
@@ -139,9 +142,9 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
         notes.append(Notice("there is no ledger yet: everything is new. `reconcile init` makes it"))
 
     seen = _look_at_rows(connection, project, desired, scope, catalog, look, looked_at.keys)
-    if fleets is not None and look is not as_seen:
-        desired = fleets.desired_again(desired, {name: [row.key for row in rows] for name, rows in seen.items()})
-    keys = [(name, row.key) for name, rows in seen.items() for row in rows]
+    if fleets is not None and look is not compare:
+        desired = fleets.desired_again(desired, {name: list(rows) for name, rows in seen.items()})
+    keys = [(name, key) for name, rows in seen.items() for key in rows]
     marks = read_marks(connection, keys) if head.version else {}
     if not scope.is_everything:
         marks = _covered(marks, scope)
@@ -188,9 +191,7 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
         head,
         written_down,
         desired,
-        {(name, row.key): row.base for name, rows in seen.items() for row in rows},
-        {(name, row.key): row.tenant for name, rows in seen.items() for row in rows},
-        {(name, row.key): row.row_hash for name, rows in seen.items() for row in rows},
+        seen,
         marks,
         now,
         looked_at,
@@ -309,13 +310,13 @@ def _look_at_rows(
     catalog: Catalog,
     look: Look,
     keys: Mapping[str, Sequence[str]] | None,
-) -> dict[str, list[Seen]]:
-    """The rows of each table that are not in sync."""
-    seen: dict[str, list[Seen]] = {}
+) -> dict[str, dict[str, Seen]]:
+    """The rows of each table that are not in sync, by key."""
+    seen: dict[str, dict[str, Seen]] = {}
     for name, only in _tables_in_scope(project, scope):
         table = project.definitions.tables[name]
         relation = relation_of(catalog, table)
-        rows = compare(
+        rows = look(
             connection,
             table,
             relation,
@@ -323,23 +324,27 @@ def _look_at_rows(
             has_ledger=catalog.has_ledger,
             only_keys=keys[name] if only is None and keys is not None else only,
         )
-        seen[name] = look(connection, table, relation, rows)
+        seen[name] = {row.key: row for row in rows}
     return seen
 
 
 def _diff(
     project: Project,
     desired: Mapping[str, Mapping[str, Row]],
-    seen: Mapping[str, Sequence[Seen]],
+    seen: Mapping[str, Mapping[str, Seen]],
     marks: Mapping[FieldKey, Mark],
 ) -> list[Change]:
     changes: list[Change] = []
+    marked: dict[RowKey, dict[str, Mark]] = {}
+    for (name, key, field), mark in marks.items():
+        marked.setdefault((name, key), {})[field] = mark
     for name, rows in seen.items():
         table = project.definitions.tables[name]
         wanted = desired.get(name, {})
-        for row in rows:
-            of_row = {field: marks[name, row.key, field] for field in table.fields if (name, row.key, field) in marks}
-            changes += diff_row(table, row.key, wanted.get(row.key), row.base, row.actual, of_row, row.label)
+        for key, row in rows.items():
+            changes += diff_row(
+                table, key, wanted.get(key), row.base, row.actual, marked.get((name, key), {}), row.label
+            )
     return changes
 
 
@@ -366,15 +371,17 @@ def _orphans(connection: Connection[Any], tables: Mapping[str, Table], head: Hea
 
 
 def _missing_rows(
-    project: Project, desired: Mapping[str, Mapping[str, Row]], seen: Mapping[str, Sequence[Seen]]
+    project: Project, desired: Mapping[str, Mapping[str, Row]], seen: Mapping[str, Mapping[str, Seen]]
 ) -> list[Problem]:
     problems = []
     for name, rows in seen.items():
         if project.definitions.tables[name].definition.missing_row == "create":
             continue
-        for row in rows:
+        for row in rows.values():
+            if row.actual is not None:
+                continue
             wanted = desired.get(name, {}).get(row.key)
-            if row.actual is None and wanted is not None:
+            if wanted is not None:
                 text = f'table {name} has no row with key "{row.key}"'
                 hint = "a wrong key? Rows of this table are made by the application, never by a reconciler"
                 if row.base is not None:

@@ -1,8 +1,8 @@
 """The decision: desired, base and actual of one row, compared field by field.
 
-Takes three Rows (any may be None), the Table and what the ledger remembers of the fields; gives Changes, sorted by
-field, for everything that is not in sync. Pure: no I/O, no clock. Guards come after it (`guards`): here a change away
-from the kill side is an UPDATE like any other.
+Takes the desired Row and the values of the other two (any may be None), the Table and what the ledger remembers of the
+fields; gives Changes, sorted by field, for everything that is not in sync. Pure: no I/O, no clock. Guards come after it
+(`guards`): here a change away from the kill side is an UPDATE like any other.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def diff_row(
     table: Table,
     key: str,
     desired: Row | None,
-    base: Row | None,
-    actual: Row | None,
+    base: Mapping[str, Json] | None,
+    actual: Mapping[str, Json] | None,
     marks: Mapping[str, Mark],
     label: str | None,
 ) -> Iterator[Change]:
@@ -57,15 +57,16 @@ def diff_row(
     A row that does not exist (`actual` is None) gives CREATE for each desired field; whether it may be made is the
     caller's to know.
     """
-    names = sorted({*(desired.values if desired else ()), *(base.values if base else ())})
-    for name in names:
-        wanted = desired.values.get(name) if desired else None
-        before: _Side = MISSING if base is None or name not in base.values else base.values[name].data
-        has: _Side = MISSING if actual is None or name not in actual.values else actual.values[name].data
+    asked = desired.data if desired is not None else {}
+    applied: Mapping[str, Json] = base if base is not None else {}
+    there: Mapping[str, Json] = actual if actual is not None else {}
+    for name in sorted({*asked, *applied}):
+        before, has = applied.get(name, MISSING), there.get(name, MISSING)
         mark, field = marks.get(name), table.fields.get(name)
-        in_sync = wanted is not None and equal(wanted.data, before) and equal(before, has)
+        in_sync = name in asked and equal(asked[name], before) and equal(before, has)
         if in_sync and mark is None and field is not None:
             continue  # as most fields are, of which `_decide` says the same
+        wanted = desired.values.get(name) if desired is not None else None
         verdict = _decide(field, wanted, before, has, mark)
         if verdict is None:
             continue

@@ -18,10 +18,11 @@ from contextlib import contextmanager
 
 from msgspec.structs import replace
 
+from reconciler.actual import compare
 from reconciler.aftermath import count_effects
 from reconciler.checks import run_checks
 from reconciler.connection import DatabaseConnection
-from reconciler.decide import Decision, Inputs, Part, as_seen, decide
+from reconciler.decide import Decision, Inputs, Part, decide
 from reconciler.errors import DatabaseProblem, Failed, LockNotTaken, ReconcileError
 from reconciler.forbidding import refuse_if_others_applied, refuse_what_must_not_be
 from reconciler.guards import CheckResult
@@ -144,7 +145,7 @@ class _Series:
     def _look(self) -> Decision:
         """The whole plan, made without a lock. Raises whatever forbids to apply it."""
         with self._reading() as there:
-            decision = decide(there, self._project, self._inputs, as_seen)
+            decision = decide(there, self._project, self._inputs, compare)
             if self._after:
                 refuse_if_others_applied(self._request, decision, self._after)
             else:
@@ -168,7 +169,7 @@ class _Series:
             return
         passed = {name: CheckResult(passed=True, saw="") for name in look.checks_needed}
         with self._reading() as there:
-            others = decide(there, self._project, replace(self._inputs, results=passed), as_seen)
+            others = decide(there, self._project, replace(self._inputs, results=passed), compare)
             kills = kills_ahead(look.plan, others.plan)
             if not kills:
                 return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,18 +16,18 @@ import msgspec
 from psycopg import Connection
 
 from reconciler import __version__
-from reconciler.actual import Seen
+from reconciler.actual import Seen, compare, find_and_lock
 from reconciler.aftermath import deliver_effects, write_effects
 from reconciler.apply import take_lock
 from reconciler.catalog import Relation
 from reconciler.connection import DatabaseConnection
-from reconciler.decide import Decision, Inputs, as_seen, decide, locked
+from reconciler.decide import Decision, Inputs, decide
 from reconciler.errors import Failed, OutcomeUnknown
 from reconciler.forbidding import refuse_if_others_applied, refuse_what_must_not_be
 from reconciler.guards import CheckResult
 from reconciler.ledger import PARTIAL, BatchRecord, RunRecord
 from reconciler.lost_answer import answering, was_committed
-from reconciler.model import Action, FieldKey, RowKey
+from reconciler.model import Action, FieldKey, Row, RowKey
 from reconciler.outcome import Outcome
 from reconciler.plan import Notice, Plan, Revision
 from reconciler.project import Project
@@ -215,11 +215,18 @@ def _may_be_asked(project: Project, decision: Decision) -> bool:
 
 
 def _locked_where_writable(
-    connection: Connection[Any], table: Table, relation: Relation, seen: Sequence[Seen]
+    connection: Connection[Any],
+    table: Table,
+    relation: Relation,
+    desired: Mapping[str, Row],
+    *,
+    has_ledger: bool,
+    only_keys: Sequence[str] | None,
 ) -> list[Seen]:
-    """`locked`, but for a role that may update nothing: it cannot lock, and is told of all that it lacks instead."""
+    """`find_and_lock`, but for a role that may update nothing: it cannot lock, and is told of all that it lacks."""
     may_lock = any(column.may_update for column in relation.columns.values())
-    return (locked if may_lock else as_seen)(connection, table, relation, seen)
+    look = find_and_lock if may_lock else compare
+    return look(connection, table, relation, desired, has_ledger=has_ledger, only_keys=only_keys)
 
 
 def _outcome(request: Request, decision: Decision, run: RunRecord, audit_entries: int) -> Outcome:

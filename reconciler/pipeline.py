@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import msgspec
 
+from reconciler.actual import compare
 from reconciler.aftermath import telling_of_failure
 from reconciler.blast import TRAILER
 from reconciler.checks import run_checks
 from reconciler.connection import DatabaseConnection
-from reconciler.decide import Decision, Inputs, as_seen, decide
+from reconciler.decide import Decision, Inputs, decide
 from reconciler.errors import (
     LockNotTaken,
     ReconcileError,
@@ -80,7 +81,7 @@ def make_plan(connection: DatabaseConnection, request: Request, project: Project
 
 def _look(connection: DatabaseConnection, project: Project, inputs: Inputs) -> tuple[Decision, list[Notice]]:
     with begin_read_only(connection, doing="making the plan"):
-        decision = decide(connection, project, inputs, as_seen)
+        decision = decide(connection, project, inputs, compare)
         return decision, mask_notices(connection, project.definitions, decision.catalog, decision.plan.changes)
 
 
@@ -152,9 +153,7 @@ def _apply_with_checks(
     return rest if first is None else kills_and_rest(first, rest)
 
 
-def _inputs(
-    connection: DatabaseConnection, request: Request, project: Project, reviewed: Plan | None = None
-) -> Inputs:
+def _inputs(connection: DatabaseConnection, request: Request, project: Project, reviewed: Plan | None = None) -> Inputs:
     def allowance(applied: str | None) -> int:
         if project.repository is None or project.commit is None:
             return 0

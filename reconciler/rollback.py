@@ -30,7 +30,7 @@ from reconciler.fit import refuse_what_does_not_fit, relation_of, relations_of
 from reconciler.fleets import with_matching_rows
 from reconciler.history import HistoryEntry, RunEntry, read_history, read_runs
 from reconciler.history_query import HistoryQuery
-from reconciler.model import FieldKey, Finding, Json, Location, Matched, Missing, Row, RowKey, Value
+from reconciler.model import MISSING, FieldKey, Finding, Json, Location, Matched, Missing, Row, RowKey, Value
 from reconciler.project import STATE, Project
 from reconciler.sources import files_in_work_tree
 from reconciler.transaction import begin_read_only
@@ -234,9 +234,7 @@ def _changes(connection: DatabaseConnection, runs: Sequence[RunEntry], by_commit
     return found
 
 
-def _look(
-    connection: DatabaseConnection, project: Project, rows: set[RowKey]
-) -> tuple[dict[RowKey, Seen], Project]:
+def _look(connection: DatabaseConnection, project: Project, rows: set[RowKey]) -> tuple[dict[RowKey, Seen], Project]:
     """What the ledger and the database have of these rows, one statement for each table; and the project with what
     `$where` asks of them.
     """
@@ -318,14 +316,14 @@ def _why_not(found: _Found, value: Value | None, seen: Seen | None, field: str) 
 
 
 def _why_not_in_database(last: HistoryEntry, seen: Seen | None) -> str:
-    actual = seen.actual.values.get(last.field) if seen is not None and seen.actual is not None else None
-    base = seen.base.values.get(last.field) if seen is not None and seen.base is not None else None
-    if actual is None:
+    actual = seen.actual.get(last.field, MISSING) if seen is not None and seen.actual is not None else MISSING
+    base = seen.base.get(last.field, MISSING) if seen is not None and seen.base is not None else MISSING
+    if isinstance(actual, Missing):
         return "the row is gone from the database"
-    if base is not None and not equal(base.data, last.after) and not _is_ahead(last.run):
-        return f"a later run applied {to_text(base.data)}"
-    if not equal(actual.data, last.after):
-        return f"the database has {to_text(actual.data)} by now, and not {to_text(last.after)} any more"
+    if not isinstance(base, Missing) and not equal(base, last.after) and not _is_ahead(last.run):
+        return f"a later run applied {to_text(base)}"
+    if not equal(actual, last.after):
+        return f"the database has {to_text(actual)} by now, and not {to_text(last.after)} any more"
     return ""
 
 

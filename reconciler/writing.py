@@ -34,7 +34,7 @@ def write_run(connection: DatabaseConnection, project: Project, decision: Decisi
     """
     tables, plan, writes = project.definitions.tables, decision.plan, decision.plan.writes
     audit = project.definitions.policy.audit
-    tenants = dict(decision.tenants)
+    tenants = {(name, key): row.tenant for name, rows in decision.seen.items() for key, row in rows.items()}
     for row, changes in _by_row(writes, Action.CREATE).items():
         relation = relation_of(decision.catalog, tables[row[0]])
         tenants[row] = create_row(connection, tables[row[0]], relation, changes)
@@ -52,7 +52,7 @@ def write_run(connection: DatabaseConnection, project: Project, decision: Decisi
             for name, table in tables.items()
             if (changes := [change for change in writes if change.table == name and change.action is Action.UPDATE])
         ]
-        applied = {} if run.dirty or run.ahead else applied_after(plan.changes, decision.base)
+        applied = {} if run.dirty or run.ahead else applied_after(plan.changes, decision.seen)
         marks = marks_after(
             plan.changes,
             decision.marks,
@@ -61,7 +61,7 @@ def write_run(connection: DatabaseConnection, project: Project, decision: Decisi
             now=decision.now,
             doer=_doer(run),
         )
-        hashes = dict(decision.hashes)
+        hashes = {(name, key): row.row_hash for name, rows in decision.seen.items() for key, row in rows.items()}
         for written in updates:
             hashes |= written()
         record_applied(connection, run.id, applied, _of_settled_rows(hashes, plan.changes))

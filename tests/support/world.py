@@ -18,7 +18,7 @@ from reconciler.database_url import parse_database_url
 from reconciler.diff import diff_row, entry_digest
 from reconciler.ledger import record_applied, record_marks
 from reconciler.ledger_schema import upgrade
-from reconciler.model import Change, FieldKey, Json, Mark, Row, Value
+from reconciler.model import Change, FieldKey, Mark
 from reconciler.outcome import Outcome
 from reconciler.pipeline import Origin, Request, apply, make_plan
 from reconciler.plan import Plan
@@ -95,9 +95,9 @@ class World:
         rows = {*self.situation.desired, *self.situation.base}
         for table, key in sorted(rows):
             definition = self.project.definitions.tables[table]
-            base = side(table, key, self.situation.base.get((table, key)))
+            base = self.situation.base.get((table, key))
             has = self.before.get((table, key))
-            actual = side(table, key, {name: has[name] for name in definition.fields} if has is not None else None)
+            actual = {name: has[name] for name in definition.fields} if has is not None else None
             of_row = ((name, self.marks.get((table, key, name))) for name in definition.fields)
             marks = {name: mark for name, mark in of_row if mark is not None}
             desired = self.project.desired.get(table, {}).get(key)
@@ -111,7 +111,3 @@ class World:
         """Every row of the ledger with the transaction that wrote it last."""
         names = self.rows_of("SELECT tablename FROM pg_tables WHERE schemaname = 'reconciler'")
         return {name: self.rows_of(f"SELECT t.xmin, t::text FROM reconciler.{name} t ORDER BY 2") for (name,) in names}
-
-
-def side(table: str, key: str, fields: dict[str, Json] | None) -> Row | None:
-    return None if fields is None else Row(table, key, {name: Value(data) for name, data in fields.items()})

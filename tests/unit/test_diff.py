@@ -62,8 +62,8 @@ def changes_of(
 ) -> list[Change]:
     """What one field comes to; `entry` is what stands beside git's value."""
     marks = {} if mark is None else {field: mark}
-    sides = row_of(field, desired, **entry), row_of(field, base), row_of(field, actual)
-    return list(diff_row(table, "a", *sides, marks, "Acme"))
+    base_data, actual_data = ({field: data} if not isinstance(data, Missing) else None for data in (base, actual))
+    return list(diff_row(table, "a", row_of(field, desired, **entry), base_data, actual_data, marks, "Acme"))
 
 
 def verdict(*sides: Any, **more: Any) -> tuple[Finding, Action, Direction] | None:
@@ -200,9 +200,7 @@ def test_what_was_reopened_behind_gits_back_goes_back_to_the_kill_side(field: st
         ("status_kept", "X", "Y", KEEP),
     ],
 )
-def test_drift_to_neither_side_follows_the_fields_policy(
-    field: str, base: Json, actual: Json, action: Action
-) -> None:
+def test_drift_to_neither_side_follows_the_fields_policy(field: str, base: Json, actual: Json, action: Action) -> None:
     assert verdict(field, base, base, actual) == (DRIFT, action, NEUTRAL)
     assert changes_of(field, base, base, actual)[0].after == (base if action is UPDATE else actual)
 
@@ -320,9 +318,7 @@ def test_a_row_that_does_not_exist_is_made(
 @pytest.mark.parametrize(
     ("field", "desired", "left"), [("switch", True, False), ("limit", 50, 5), ("status", "A", "B"), ("plain", "a", "b")]
 )
-def test_what_a_run_of_a_dirty_work_tree_left_is_kept_until_git_answers(
-    field: str, desired: Json, left: Json
-) -> None:
+def test_what_a_run_of_a_dirty_work_tree_left_is_kept_until_git_answers(field: str, desired: Json, left: Json) -> None:
     mark = seen(left, entry=desired, glass="Eve broke the glass (INC-7)")
     assert verdict(field, desired, desired, left, mark=mark) == (BREAK_GLASS, KEEP, NEUTRAL)
     assert changes_of(field, desired, desired, left, mark=mark)[0].explanation.startswith("Eve broke the glass")
@@ -359,8 +355,8 @@ def test_changes_come_in_order_of_field_and_carry_what_the_reader_must_know() ->
     desired = Row("shops", "a", {
         "switch": Value(False, "state/s.yaml", 3, 5, reason="flood"), "limit": Value(5, "state/s.yaml", 2, 5),
     })  # fmt: skip
-    base = Row("shops", "a", {"switch": Value(True), "limit": Value(50), "plain": Value("x")})
-    actual = Row("shops", "a", {**base.values, "options": Value(1)})
+    base: dict[str, Json] = {"switch": True, "limit": 50, "plain": "x"}
+    actual: dict[str, Json] = {**base, "options": 1}
     changes = list(diff_row(TABLE, "a", desired, base, actual, {}, "Acme"))
     assert [change.field for change in changes] == ["limit", "plain", "switch"]
     switch = changes[-1]
@@ -420,9 +416,7 @@ _SIDES = st.sampled_from(sorted(_DATA)).flatmap(
 
 
 @given(_SIDES, st.booleans())
-def test_nothing_leaves_the_kill_side_unless_git_asks_for_it(
-    sides: tuple[str, Any, Any, Any], was_seen: bool
-) -> None:
+def test_nothing_leaves_the_kill_side_unless_git_asks_for_it(sides: tuple[str, Any, Any, Any], was_seen: bool) -> None:
     field, desired, base, actual = sides
     mark = seen(actual, entry=desired) if was_seen and not isinstance(actual, Missing) else None
     definition = TABLE.fields[field]

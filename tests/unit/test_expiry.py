@@ -179,7 +179,7 @@ def test_a_notice_names_the_place_in_the_file() -> None:
 def test_what_comes_after_an_expiry_passes_the_guards(data: Json, then: Then, action: Action) -> None:
     table = table_of_fields("{limit: {type: integer, kill: lower, restore: {after: 24h}}}")
     desired = in_effect(state(Value(data, until=PASSED, then=then)), NOW, {LIMIT: 70})
-    applied = Row("shops", "a", {"limit": Value(5)})
+    applied = {"limit": 5}
     marks = {"limit": Mark(killed_at=NOW - timedelta(hours=3), killed_by="Ann")}
     changes = list(diff_row(table, "a", desired["shops"]["a"], applied, applied, marks, None))
     situation = Situation(now=NOW, tables={"shops": table}, desired=desired, marks={LIMIT: marks["limit"]})

@@ -106,8 +106,8 @@ def found(
     """What the diff says of the one field of a row, before the guards; and what they look at."""
     table = table_with(field)
     row = Row("shops", "a", {"f": desired})
-    of_base = None if isinstance(base, Missing) else Row("shops", "a", {"f": Value(base)})
-    of_actual = None if isinstance(actual, Missing) else Row("shops", "a", {"f": Value(actual)})
+    of_base = None if isinstance(base, Missing) else {"f": base}
+    of_actual = None if isinstance(actual, Missing) else {"f": actual}
     marks: Mapping[str, Mark] = {} if mark is None else {"f": mark}
     [change] = diff_row(table, "a", row, of_base, of_actual, marks, None)
     return change, Situation(
@@ -230,9 +230,9 @@ def test_nothing_whatever_keeps_a_kill_from_being_written(kind: str) -> None:
         if field.direction(has, asked) is not Direction.KILL:
             continue
         for value, mark in product(entries(asked), memories(has)):
-            row, was = Row("shops", "a", {"f": value}), {} if isinstance(base, Missing) else {"f": Value(base)}
+            row, was = Row("shops", "a", {"f": value}), {} if isinstance(base, Missing) else {"f": base}
             marks = {} if mark is None else {"f": mark}
-            found = diff_row(table, "a", row, Row("shops", "a", was), Row("shops", "a", {"f": Value(has)}), marks, None)
+            found = diff_row(table, "a", row, was, {"f": has}, marks, None)
             about = Situation(
                 now=NOW,
                 tables={"shops": table},
@@ -537,7 +537,7 @@ def row_of(base: dict[str, Json], desired: dict[str, Json], **situation: Any) ->
     )
     table = sound_definitions(CHECKS, shops=text).tables["shops"]
     row = Row("shops", "a", {name: Value(data) for name, data in desired.items()})
-    known = Row("shops", "a", {name: Value(data) for name, data in base.items()}) if base else None
+    known = base or None
     marks = situation.pop("marks", {})
     changes = diff_row(table, "a", row, known, None, marks, None)
     about = Situation(

@@ -45,14 +45,12 @@ class Field:
     def run(self, desired: Value | None, now: datetime = NOW, doer: Doer = GIT) -> tuple[Change | None, set[FieldKey]]:
         """What one apply does with the field; its change, and the marks that were stored."""
         row = Row("shops", "a", {self.name: desired} if desired else {})
-        base = None if isinstance(self.base, Missing) else Row("shops", "a", {self.name: Value(self.base)})
-        actual = Row("shops", "a", {self.name: Value(self.actual)})
+        base = None if isinstance(self.base, Missing) else {self.name: self.base}
+        actual = {self.name: self.actual}
         of_row = {name: mark for (_, _, name), mark in self.marks.items()}
         found = list(diff_row(TABLE, "a", row, base, actual, of_row, None))
         state: Mapping[str, Mapping[str, Row]] = {"shops": {"a": row}}
-        situation = Situation(
-            now=now, tables=TABLES, desired=state, marks=self.marks, committed=doer.glass is None
-        )
+        situation = Situation(now=now, tables=TABLES, desired=state, marks=self.marks, committed=doer.glass is None)
         found = hold_back(found, situation)
         stored = marks_after(found, self.marks, desired=state, tables=TABLES, now=now, doer=doer)
         self.marks |= stored
@@ -67,9 +65,7 @@ class Field:
         return (found[0] if found else None), set(stored)
 
 
-@pytest.mark.parametrize(
-    ("name", "base", "desired"), [("switch", True, False), ("limit", 50, 5), ("status", "A", "X")]
-)
+@pytest.mark.parametrize(("name", "base", "desired"), [("switch", True, False), ("limit", 50, 5), ("status", "A", "X")])
 def test_a_kill_is_remembered_with_its_time_and_its_commit(name: str, base: Json, desired: Json) -> None:
     field = Field(name, base, base)
     field.run(Value(desired))
@@ -317,5 +313,3 @@ def test_what_is_remembered_of_other_fields_is_left_alone(other: FieldKey) -> No
     field.marks[other] = Mark(killed_at=EARLIER, killed_by="Ann")
     _, stored = field.run(Value(False))
     assert stored == {field.key}
-
-
