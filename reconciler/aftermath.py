@@ -22,7 +22,7 @@ from reconciler.effects.following import RunFacts, columns_named, following, out
 from reconciler.effects.notifications import RunStory, failure_notifications, notifications
 from reconciler.effects.outbox import Entry, write
 from reconciler.effects.rows import read_rows
-from reconciler.errors import DatabaseProblem, Overtaken, ReconcileError, UsageProblem
+from reconciler.errors import DatabaseProblem, InvalidInput, ReconcileError, Stale, UsageProblem
 from reconciler.fields import seconds
 from reconciler.fit import relation_of
 from reconciler.ledger import PARTIAL, RunRecord
@@ -30,7 +30,7 @@ from reconciler.model import Action, Json, RowKey
 from reconciler.outcome import EffectCounts, Outcome
 from reconciler.plan import Notice
 from reconciler.policy import Policy
-from reconciler.project import InvalidState, Project
+from reconciler.project import Project
 from reconciler.transaction import begin_read_only
 
 _AT_MOST_S = 60.0
@@ -129,10 +129,11 @@ def telling_of_failure(project: Project, actor: str, run_url: str | None) -> Ite
     """
     try:
         yield
-    except (UsageProblem, Overtaken):
+    except UsageProblem:
         raise
     except ReconcileError as error:
-        _tell_of_failure(project, actor, run_url, error)
+        if not (isinstance(error, Stale) and error.overtaken):
+            _tell_of_failure(project, actor, run_url, error)
         raise
 
 
@@ -149,9 +150,10 @@ def telling_of_wrong_state(origin_of: Callable[[Commit | None], _Origin]) -> Ite
     """Tell whom the policy names when the state that the block reads is wrong; a policy that is wrong names nobody."""
     try:
         yield
-    except InvalidState as error:
-        origin = origin_of(error.project.commit)
-        _tell_of_failure(error.project, origin.actor, origin.run_url, error)
+    except InvalidInput as error:
+        if error.project is not None:
+            origin = origin_of(error.project.commit)
+            _tell_of_failure(error.project, origin.actor, origin.run_url, error)
         raise
 
 

@@ -13,7 +13,6 @@ The tree (exit codes are frozen, see README, "Exit codes")::
      │    ├── ConnectionLost 4   the connection broke before COMMIT was sent: nothing was applied
      │    └── NotAsExpected  4   table, column, type, privilege or ledger do not fit; carries Problems
      ├── Stale               6   the plan or the revision is older than what was applied
-     │    └── Overtaken      6   the revision is part of what was applied
      └── UsageProblem       64   options that do not go together
 
 A message says what is wrong, where, and what to do next. None holds a password: what comes from a driver passes
@@ -23,6 +22,7 @@ through `driver_errors.translate` first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from reconciler.model import Location
 
@@ -34,7 +34,6 @@ __all__ = [
     "LockNotTaken",
     "NotAsExpected",
     "OutcomeUnknown",
-    "Overtaken",
     "Problem",
     "ReconcileError",
     "Refused",
@@ -126,9 +125,13 @@ class _WithProblems(ReconcileError):
 
 
 class InvalidInput(_WithProblems):
-    """State, schemas or policy are wrong. Every problem of every file is in `problems`, in order."""
+    """State, schemas or policy are wrong. Every problem of every file is in `problems`, in order.
+
+    `project` is what could be read all the same (a Project without rows), None where nothing was.
+    """
 
     exit_code = 3
+    project: Any = None
 
 
 class DatabaseProblem(ReconcileError):
@@ -155,10 +158,9 @@ class Stale(ReconcileError):
     """The plan, or the revision, is older than what the database says was applied."""
 
     exit_code = 6
+    overtaken = False
+    """Whether the revision is part of what was applied last: a later run was quicker, or an old one is run again."""
 
-
-class Overtaken(Stale):
-    """The revision is part of the one that was applied last: a later run was quicker, or an old one is run again."""
 
 
 class UsageProblem(ReconcileError):

@@ -10,7 +10,7 @@ import msgspec
 from reconciler.audit import row_exists
 from reconciler.connection import DatabaseConnection
 from reconciler.decide import Decision
-from reconciler.errors import NotAsExpected, Overtaken, Problem, Refused, Stale
+from reconciler.errors import NotAsExpected, Problem, Refused, Stale
 from reconciler.fit import problems_of_writing
 from reconciler.model import FieldKey
 from reconciler.plan import Plan, fingerprint_of
@@ -40,7 +40,9 @@ def refuse_what_must_not_be(
         raise NotAsExpected(problems)
     ancestry = ancestry_problem(project, decision)
     if ancestry is not None and not (request.allow_rewind or request.ahead):
-        raise Overtaken(ancestry) if is_older(project, decision.head.commit) else Stale(ancestry)
+        stale = Stale(ancestry)
+        stale.overtaken = is_older(project, decision.head.commit)
+        raise stale
     if decision.plan.refusals:
         raise Refused("\n".join([*decision.plan.refusals, "Nothing was applied."]))
     if reviewed is not None:

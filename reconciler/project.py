@@ -44,7 +44,6 @@ __all__ = [
     "SCHEMAS",
     "STATE",
     "Also",
-    "InvalidState",
     "Progress",
     "Project",
     "broken_invariants",
@@ -82,14 +81,6 @@ class Project(msgspec.Struct, frozen=True):
     commit: Commit | None
     matches: Mapping[str, Sequence[Match]] = {}
     listing: Listing | None = None
-
-
-class InvalidState(InvalidInput):
-    """State is wrong, while the definitions can be read. `project` has those, and no rows."""
-
-    def __init__(self, problems: Sequence[Problem], project: Project) -> None:
-        super().__init__(problems)
-        self.project = project
 
 
 def leave_alone(_files: Sequence[SourceFile], _definitions: Definitions | None, _problems: list[Problem]) -> None:
@@ -257,8 +248,9 @@ def _read(
         _read_view(files_of_view, definitions, desired, matches, problems, progress)
     project = Project(definitions, desired, _revision(commit, dirty), repository, commit, matches)
     if problems:
-        once = list({str(problem): problem for problem in problems}.values())  # for all targets
-        raise InvalidState(once, msgspec.structs.replace(project, desired={}, matches={}))
+        wrong = InvalidInput(list({str(problem): problem for problem in problems}.values()))  # once for all targets
+        wrong.project = msgspec.structs.replace(project, desired={}, matches={})
+        raise wrong
     return project
 
 

@@ -108,7 +108,7 @@ def _parse(variable: str, text: str) -> RedisAddress:
             "tls": scheme.startswith("rediss"),
             "username": unquote(username) or None,
             "password": password or None,
-            "options": _tls_options(query),
+            "options": _tls_options(variable, query),
         }
         if scheme == "unix":
             return RedisAddress(path=unquote(parts.path), database=int(database or 0), **given)
@@ -127,9 +127,23 @@ def _parse(variable: str, text: str) -> RedisAddress:
 _HINT = "characters such as / # @ : in a password are written %2F %23 %40 %3A"
 
 
-def _tls_options(query: Mapping[str, str]) -> dict[str, Any]:
+_TLS_OPTIONS = {
+    *("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile", "ssl_password"),
+    *("ssl_cert_reqs", "ssl_check_hostname", "ssl_ciphers"),
+}
+"""Those of redis-py that a text can give."""
+
+_CERTIFICATE = ("none", "optional", "required")
+
+
+def _tls_options(variable: str, query: Mapping[str, str]) -> dict[str, Any]:
     """What the query says of TLS. The rest is meant for other clients (`family=0`), or would undo the timeouts."""
     options: dict[str, Any] = {name: value for name, value in query.items() if name.startswith("ssl_")}
+    unknown = sorted(options.keys() - _TLS_OPTIONS)
+    if unknown:
+        raise UsageProblem(f"{variable} says {unknown[0]}; known of TLS are {', '.join(sorted(_TLS_OPTIONS))}")
+    if options.get("ssl_cert_reqs", "required") not in _CERTIFICATE:
+        raise UsageProblem(f"{variable} says an ssl_cert_reqs that is none of {', '.join(_CERTIFICATE)}")
     if "ssl_check_hostname" in options:
         options["ssl_check_hostname"] = options["ssl_check_hostname"].lower() in ("true", "1", "yes")
     return options
@@ -143,6 +157,8 @@ def _hosts(variable: str, text: str, port: int) -> tuple[HostPort, ...]:
             name, number = part.strip(), ""
         if number and not number.isdigit():
             raise UsageProblem(f"{variable} has a port that is no number ({_HINT})")
+        if not 0 < int(number or port) < 65_536:
+            raise UsageProblem(f"{variable} has a port that is none ({_HINT})")
         hosts.append((name.strip("[]") or "localhost", int(number or port)))
     return tuple(hosts)
 

@@ -21,7 +21,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 
-from reconciler.effects.bullmq_jobs import BullmqMissing, add_jobs, load_package
+from reconciler.effects.bullmq_jobs import add_jobs, load_package
 from reconciler.effects.outbox import Entry, Result
 from reconciler.effects.redis_client import HostPort, RedisAddress, keyword_arguments, sentinel_arguments
 from reconciler.effects.redis_errors import NOT_NOW_KINDS, first_line, is_about_the_server
@@ -47,7 +47,7 @@ class RedisDelivery:
         batch = _Batch(self._address.place, entries)
         if any(entry.kind == "bullmq" for entry in entries):
             # Before the clock runs: on a disk that nobody has read from yet, this alone can take the whole time.
-            with contextlib.suppress(BullmqMissing):  # said of the entries that need it
+            with contextlib.suppress(Exception):  # said of the entries that need it
                 load_package()
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -56,6 +56,8 @@ class RedisDelivery:
             batch.fail_the_rest(f"no answer within {self._timeout_s:g} s")
         except (redis.RedisError, OSError) as error:
             batch.fail_the_rest(first_line(error))
+        except Exception as error:  # what a library raises besides holds up nothing for another endpoint
+            batch.fail_the_rest(type(error).__name__)
         return batch.results()
 
     async def close(self) -> None:

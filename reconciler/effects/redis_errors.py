@@ -23,6 +23,7 @@ NOT_NOW_KINDS = (
 _NOT_NOW = (
     *("OOM", "MISCONF", "NOREPLICAS", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOAUTH"),
     *("WRONGPASS", "BUSY ", "MOVED", "ASK ", "EXECABORT"),
+    *("DB index", "invalid DB index"),  # said while the connection is made, whatever is to be sent over it
 )
 """How errors begin that are about the server, where redis-py has no class of its own for them."""
 

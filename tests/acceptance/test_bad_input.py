@@ -139,7 +139,7 @@ def test_a_file_of_200_mb_is_refused_without_being_read(project: Project) -> Non
     with nothing_changes(project.database):
         started = time.monotonic()
         assert_plainly_refused(project.run("--dry-run"), 3, "state/tenants.yaml:1:1", "64")
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20  # to read it would take minutes
 
 
 def test_a_symbolic_link_out_of_the_repository_is_refused(project: Project, tmp_path: Path) -> None:

@@ -117,12 +117,12 @@ def test_a_redis_that_hangs_costs_its_deadline_once_and_every_other_row_is_there
     ready: Project, redis_server: RedisServer
 ) -> None:
     redis_server.pause()
-    found = examined(ready, "--deadline", "1s", environment=redis_at(redis_server.url))
+    found = examined(ready, "--deadline", "2s", environment=redis_at(redis_server.url))
     assert found.code == 0
     assert found.verdict("redis", "REDIS_URL") == "warning"
     assert found.verdict("plan", "dry run") == "ok"
     assert found.verdict("ledger", "outbox") == "ok"
-    assert found.document["seconds"] < 3
+    assert found.document["seconds"] < 8  # once for each queue and check would take ten
 
 
 def test_a_redis_that_wants_another_password_or_hides_its_state_is_told(ready: Project) -> None:

@@ -287,7 +287,7 @@ def test_a_statement_that_takes_too_long_is_stopped_and_leaves_nothing(project: 
     with nothing_changes(project.database):
         started = time.monotonic()
         done = project.run("--statement-timeout", "0.3s")
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
         assert_plainly_refused(done, 1, "a statement was stopped while applying", "nothing was committed")
 
 

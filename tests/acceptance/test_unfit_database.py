@@ -301,7 +301,7 @@ def test_who_locks_a_row_is_said(project: Project) -> None:
         with nothing_changes(project.database):
             started = time.monotonic()
             done = project.run("--lock-timeout", "0.3s")
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 9  # ten are the default
         pid = other.info.backend_pid
     assert_plainly_refused(done, 1, "a lock was not free in time", f"pid {pid} (colleague's psql", "--lock-timeout")
     project.succeed()
@@ -347,7 +347,7 @@ def test_a_database_that_does_not_answer_is_given_up_within_the_timeout(project:
         url = f"postgresql://admin:hunter2@127.0.0.1:{silent.getsockname()[1]}/platform"
         started = time.monotonic()
         done = project.run("--dry-run", "--connect-timeout", "1s", url=url)
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 9  # ten are the default
     assert_plainly_refused(done, 4, "did not answer")
     assert "hunter2" not in done.err
 

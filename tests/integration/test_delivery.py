@@ -227,6 +227,21 @@ def test_a_limit_is_kept(connection: DatabaseConnection, redis_server: RedisServ
     assert (report.delivered.delivered, report.backlog.waiting) == (3, 2)
 
 
+def test_a_bug_in_a_library_holds_up_one_endpoint_alone(
+    connection: DatabaseConnection, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("as the test wants")
+
+    shops = Shops(connection, is_open=effects_of({"bullmq": {"queue": "q", "job": "J"}}, STREAM))
+    shops.add("a")
+    monkeypatch.setattr("reconciler.effects.bullmq_jobs.load_package", broken)
+    assert shops.change("a", is_open=False).effects.delivered == 1
+    assert shops.outbox("state", "last_error") == [
+        ("pending", f"127.0.0.1:{redis_server.port}: RuntimeError"), ("delivered", None),
+    ]  # fmt: skip
+
+
 def test_the_dead_are_delivered_when_somebody_asks_for_it(
     connection: DatabaseConnection, redis_server: RedisServer
 ) -> None:
@@ -235,7 +250,7 @@ def test_the_dead_are_delivered_when_somebody_asks_for_it(
     shops.change("a", is_open=False)
     connection.execute("UPDATE reconciler.outbox SET state = 'dead'")
     assert deliver_all(connection, DeliveryPolicy(), limit=None, retry_dead=False).delivered.delivered == 0
-    report = deliver_all(connection, DeliveryPolicy(), limit=None, retry_dead=True)
+    report = deliver_all(connection, DeliveryPolicy(timeout="30s"), limit=None, retry_dead=True)
     assert (report.revived, report.delivered.delivered, report.backlog.dead) == (1, 1, 0)
 
 
@@ -272,14 +287,14 @@ def test_a_redis_that_never_answers_costs_one_deadline_whatever_waits(
 def test_a_redis_that_is_gone_is_said_and_gets_everything_when_it_is_back(
     connection: DatabaseConnection, own_server: RedisServer
 ) -> None:
-    shops = Shops(connection, policy=QUICK, is_open=effects_of(STREAM))
+    shops = Shops(connection, is_open=effects_of(STREAM))
     shops.add("a")
     own_server.kill()
     outcome = shops.change("a", is_open=False)
     assert outcome.effects.waiting == 1
     assert f"127.0.0.1:{own_server.port}" in outcome.notices[-1].message
     own_server.start()
-    report = deliver_all(connection, DeliveryPolicy(), limit=None, retry_dead=False)
+    report = deliver_all(connection, DeliveryPolicy(timeout="30s"), limit=None, retry_dead=False)
     assert report.delivered.delivered == 1
     assert shops_in(own_server) == ["a"]
 
@@ -288,7 +303,7 @@ def test_a_redis_without_memory_refuses_nobody_for_good(
     connection: DatabaseConnection, own_server: RedisServer
 ) -> None:
     effects = effects_of(STREAM, {"bullmq": {"queue": "q", "job": "J"}})
-    shops = Shops(connection, policy=QUICK, is_open=effects)
+    shops = Shops(connection, is_open=effects)
     for key in shops.add_many(3):
         shops.ask(key, is_open=False)
     with own_server.client() as client:
@@ -306,7 +321,7 @@ def test_a_redis_without_memory_refuses_nobody_for_good(
 def test_a_redis_that_takes_no_writes_refuses_nobody_for_good(
     connection: DatabaseConnection, own_server: RedisServer
 ) -> None:
-    shops = Shops(connection, policy=QUICK, is_open=effects_of(STREAM, {"bullmq": {"queue": "q", "job": "J"}}))
+    shops = Shops(connection, is_open=effects_of(STREAM, {"bullmq": {"queue": "q", "job": "J"}}))
     shops.add("a")
     with own_server.client() as client:
         client.config_set("min-replicas-to-write", "1")
@@ -367,7 +382,7 @@ def test_where_bullmq_is_not_installed_jobs_wait_and_all_else_arrives(
 
 def deliver_through(connection: DatabaseConnection, server: RedisServer) -> list[str]:
     """Who arrives, of two, with a job each besides; the health checks must find the same Redis."""
-    shops = Shops(connection, policy=QUICK, is_open=effects_of(STREAM, {"bullmq": {"queue": "q", "job": "J"}}))
+    shops = Shops(connection, is_open=effects_of(STREAM, {"bullmq": {"queue": "q", "job": "J"}}))
     shops.add("a", "b")
     shops.ask("a", is_open=False)
     outcome = shops.change("b", is_open=False)
@@ -396,6 +411,18 @@ def test_a_password_and_a_database(connection: DatabaseConnection, monkeypatch: 
         assert outcome.effects.waiting == 1
         said = [*shops.outbox("last_error"), *(notice.message for notice in outcome.notices)]
         assert not any("canary" in str(text) for text in said)
+
+
+def test_a_database_that_redis_does_not_have_is_mended_in_the_address(
+    connection: DatabaseConnection, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shops = Shops(connection, is_open=effects_of({"bullmq": {"queue": "q", "job": "J"}}, STREAM))
+    shops.add("a")
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{redis_server.port}/99")
+    assert shops.change("a", is_open=False).effects.waiting == 2
+    assert shops.outbox("refusals") == [0, 0]  # it is no fault of theirs
+    monkeypatch.setenv("REDIS_URL", redis_server.url)
+    assert shops.deliver(Pass(eager=True)).delivered == 2
 
 
 def test_a_unix_socket(connection: DatabaseConnection, server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -481,6 +508,9 @@ def _jobs(client: Any) -> int:
         ("http://canary", "not a Redis URL"),
         ("redis+sentinel://:canary@127.0.0.1:1", "names no service"),
         ("redis://:canary@127.0.0.1:1/?db=x", "not a Redis URL that can be read"),
+        ("redis://:canary@127.0.0.1:65536/0", "has a port that is none"),
+        ("rediss://:canary@127.0.0.1:1/0?ssl_foo=1", "says ssl_foo; known of TLS are ssl_ca_certs"),
+        ("rediss://:canary@127.0.0.1:1/0?ssl_cert_reqs=CERT_NONE", "none of none, optional, required"),
     ],
 )
 def test_an_address_that_is_none_is_said_without_its_password(url: str, said: str) -> None:

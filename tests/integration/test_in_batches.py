@@ -460,7 +460,7 @@ def test_effects_are_delivered_after_each_batch_and_an_endpoint_that_is_down_hol
         monkeypatch.setenv("UP", receiver.url)
         monkeypatch.setenv("DOWN", "http://127.0.0.1:1/hook")
         hooks = effects_of({"webhook": {"url": "$UP"}}, {"webhook": {"url": "$DOWN"}})
-        shops = Shops(connection, is_open=hooks, policy="delivery: {timeout: 1s, backoff: 1h}\n")
+        shops = Shops(connection, is_open=hooks, policy="delivery: {timeout: 30s, backoff: 1h}\n")
         for key in shops.add_many(7):
             shops.ask(key, is_open=False)
         ending = Ending(progress=lambda *_: arrived.append(len(receiver.posts)))

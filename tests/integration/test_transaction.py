@@ -164,7 +164,7 @@ def test_a_commit_whose_answer_is_lost_leaves_the_outcome_unknown(line: FaultyLi
 
 def test_a_server_that_falls_silent_is_given_up(line: FaultyLine, database: Database) -> None:
     with opened(line.url_through(database.url), statement_timeout_ms=200) as connection:
-        with pytest.raises(ConnectionLost, match="no answer for"), within(2):
+        with pytest.raises(ConnectionLost, match="no answer for"), within(15):
             with begin_read_write(connection, doing="testing"):
                 line.fall_silent()
                 connection.execute("SELECT 1")
@@ -172,7 +172,7 @@ def test_a_server_that_falls_silent_is_given_up(line: FaultyLine, database: Data
 
 def test_a_silent_server_does_not_hold_up_the_rollback(line: FaultyLine, database: Database) -> None:
     with opened(line.url_through(database.url), statement_timeout_ms=200) as connection:
-        with pytest.raises(ValueError, match="mine"), within(2), begin_read_write(connection, doing="testing"):
+        with pytest.raises(ValueError, match="mine"), within(15), begin_read_write(connection, doing="testing"):
             line.fall_silent()
             raise ValueError("mine")
         assert connection.closed
@@ -180,7 +180,7 @@ def test_a_silent_server_does_not_hold_up_the_rollback(line: FaultyLine, databas
 
 def test_ctrl_c_interrupts_a_query_that_blocks(connection: DatabaseConnection, database: Database) -> None:
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt), within(3), begin_read_write(connection, doing="testing"):
+    with pytest.raises(KeyboardInterrupt), within(15), begin_read_write(connection, doing="testing"):
         connection.execute("UPDATE thing SET size = 11")
         timer.start()
         connection.execute("SELECT pg_sleep(20)")
@@ -194,7 +194,7 @@ def test_ctrl_c_during_commit_leaves_the_outcome_unknown(connection: DatabaseCon
         "FOR EACH ROW EXECUTE FUNCTION dawdle()"
     )
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    with pytest.raises(OutcomeUnknown, match="interrupted while committing"), within(3):
+    with pytest.raises(OutcomeUnknown, match="interrupted while committing"), within(15):
         with begin_read_write(connection, doing="applying"):
             connection.execute("UPDATE thing SET size = 11")
             timer.start()
@@ -253,7 +253,7 @@ def test_a_locked_row_is_a_lock_not_taken_after_the_lock_timeout(
 ) -> None:
     with psycopg.connect(database.url) as other:
         other.execute("SELECT * FROM thing FOR UPDATE")
-        with within(2):
+        with within(15):
             error = doing(connection, "UPDATE thing SET size = 11", lock_timeout_ms=200)
         other.rollback()
     assert isinstance(error, LockNotTaken)

@@ -115,8 +115,8 @@ def test_a_pooler_that_is_silent_costs_the_deadline_and_no_more(platform: Databa
     with line_to(platform) as line:
         line.fall_silent()
         started = time.monotonic()
-        result = found(line.url_through(platform.url), DIRECT_URL=platform.url, deadline_s=0.5)
-        assert time.monotonic() - started < 3
+        result = found(line.url_through(platform.url), DIRECT_URL=platform.url, deadline_s=1.0)
+        assert time.monotonic() - started < 5  # once for each symptom would take more
         assert "it is the pooler" in texts(result, "database-down")[0]
         assert result.looked > 5
 
@@ -132,18 +132,18 @@ def test_a_database_that_falls_silent_in_the_middle_is_given_up(platform: Databa
         started = time.monotonic()
         failed = result.result(timeout=20).failed
         assert {one.symptom: one.reason for one in failed} == {"query-1": "no answer within 1 s"}
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 15
         line.heal()
 
 
 def test_a_slow_probe_is_given_up_and_the_others_answer(platform: Database) -> None:
     slow = with_queries("SELECT pg_sleep(30)::text AS a", "SELECT 1 AS a", "SELECT nothing", "SELECT 2 AS a")
     started = time.monotonic()
-    result = found(platform, deadline_s=0.5, runbook=slow)
-    assert time.monotonic() - started < 4
+    result = found(platform, deadline_s=1.0, runbook=slow)
+    assert time.monotonic() - started < 15
     assert [one.text for match in result.matches for one in match.evidence] == ["saw 1", "saw 2"]
     assert {one.symptom: one.reason for one in result.failed} == {
-        "query-0": "took longer than 0.5 s",
+        "query-0": "took longer than 1 s",
         "query-2": 'a column does not exist: column "nothing" does not exist (while looking at a symptom)',
     }
 

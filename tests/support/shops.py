@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from psycopg.rows import dict_row
 
 from reconciler.connection import DatabaseConnection, open_database
@@ -52,6 +53,9 @@ audit:
 """
 
 
+PATIENT = "delivery: {timeout: 30s}\n"
+"""Where everything is to arrive, however busy the machine is: only what never answers should cost a timeout."""
+
 REQUEST = Request(directory=Path())
 
 
@@ -62,7 +66,9 @@ class Shops:
     as they are, those of a copy.
     """
 
-    def __init__(self, connection: DatabaseConnection, *, policy: str = "", verify: str = "[]", **effects: str) -> None:
+    def __init__(
+        self, connection: DatabaseConnection, *, policy: str = PATIENT, verify: str = "[]", **effects: str
+    ) -> None:
         self.connection = connection
         declared = {"is_open": "[]", "seats": "[]", "note": "[]", "verify": verify} | effects
         self._definitions = sound_definitions(POLICY + policy, shops=SCHEMA.format(**declared))
@@ -109,8 +115,9 @@ class Shops:
         return Project(self._definitions, desired, REVISION, None, None)
 
     def deliver(self, what: Pass = Pass(), connection: DatabaseConnection | None = None) -> Delivered:  # noqa: B008
-        """A pass over the outbox."""
-        return deliver(connection or self.connection, self._definitions.policy.delivery, what)
+        """A pass over the outbox, with all the time that it takes."""
+        policy = replace(self._definitions.policy.delivery, timeout="30s")
+        return deliver(connection or self.connection, policy, what)
 
     def outbox(self, *columns: str) -> list[Any]:
         """One column, or several as tuples, of every entry in order."""
