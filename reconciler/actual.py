@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+
+import reconciler.driver  # isort: skip  # noqa: F401  before any other import of psycopg
 from psycopg import Connection, sql
 
 from reconciler.canonical import digest, from_text, row_digest, text_array, to_text, uuid_array

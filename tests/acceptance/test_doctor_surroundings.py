@@ -11,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-import yaml
 
 from reconciler.doctor import database as database_part
 from reconciler.doctor.program import look_at_program
@@ -194,7 +193,7 @@ def test_a_clock_is_wrong_only_where_a_slow_answer_cannot_explain_it(
 
 
 def test_the_slow_parser_of_yaml_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yaml, "__with_libyaml__", False)
+    monkeypatch.setattr("reconciler.doctor.program.HAS_LIBYAML", False)
     [parser] = [finding for finding in look_at_program(None) if finding.name == "YAML parser"]
     assert parser.verdict.value == "warning"
     assert "without libyaml" in parser.saw
