@@ -127,6 +127,9 @@ class _Killing:
             say(f"note: playbook {self.name} is not in {base.name}: it is taken from what is checked out")
             playbook = known.playbooks[self.name]
         subject = subject_of(self.database, committed, self.name, playbook, self.options["tenant"])
+        committed = committed.aside({row_of(one, subject) for one in playbook.kill.options[self.option].set})
+        for problems in committed.put_aside.values():
+            say(f"note: {problems[0]}. The file does not name what is switched off, and is left as it is")
         kill = self._draft(committed, playbook, subject)
         for note in kill.notes:
             say(f"note: {note}")

@@ -1,12 +1,12 @@
 """What a commit says: the runbook in it, the files of its state, and the rows that these ask for.
 
-Takes a directory and a commit; gives a Committed. Only the tables that are asked for are read as state, so that a
-mistake in another table's file does not stand in the way of a kill.
+Takes a directory and a commit; gives a Committed. Only the tables that are asked for are read as state, and of these no
+file that is wrong and does not name the rows (`aside`), so that a mistake elsewhere stands in the way of no kill.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,10 +27,39 @@ __all__ = ["Committed", "known_playbooks", "read_committed", "rows_alone", "rows
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """`files` are those of `state/`."""
+    """`files` are those of `state/`. `put_aside`: those of them that are not among these any more, and what is wrong in
+    each.
+    """
 
     runbook: Runbook
     files: tuple[SourceFile, ...]
+    put_aside: Mapping[str, Sequence[Problem]] = {}
+
+    def aside(self, rows: Collection[RowKey]) -> Committed:
+        """The same without files that have a mistake, are of the tables of these rows, and say nothing of any of them.
+
+        A file that holds the text of a row's key nowhere does not name it.
+        """
+        tables = {table for table, _ in rows}
+        try:
+            rows_asked_for(self.files, self.runbook.definitions, tables)
+        except InvalidInput:
+            wrong = {
+                file.path: problems
+                for file in self.files
+                if table_of(file.path, STATE) in tables and not any(key.encode() in file.data for _, key in rows)
+                if (problems := self._problems_of(file))
+            }
+            sound = tuple(file for file in self.files if file.path not in wrong)
+            return msgspec.structs.replace(self, files=sound, put_aside=wrong)
+        return self
+
+    def _problems_of(self, file: SourceFile) -> Sequence[Problem]:
+        problems: list[Problem] = []
+        document = read_document(file.path, file.data, problems)
+        if document is not None:
+            read_desired([document], self.runbook.definitions, STATE, problems)
+        return problems
 
 
 def read_committed(directory: Path, revision: str) -> Committed:

@@ -15,7 +15,7 @@ from reconciler.canonical import equal, to_text
 from reconciler.committing import message_of
 from reconciler.edit import Edit, Keep
 from reconciler.edit_files import EditedFile, edit_files
-from reconciler.errors import UsageProblem, nearest
+from reconciler.errors import InvalidInput, UsageProblem, nearest
 from reconciler.fields import Field
 from reconciler.model import Direction, FieldKey, Json, Row, RowKey, Value
 from reconciler.playbook import SUBJECT, Assignment, Playbook
@@ -152,6 +152,9 @@ def draft_kill(
         )
     labels = {(subject.table, subject.key): subject.label} if subject is not None and subject.label else {}
     files = edit_files(committed.files, edits, definitions, labels) if edits else []
+    for file in files:
+        if file.path in committed.put_aside:  # it is not empty: nobody could read it
+            raise InvalidInput(committed.put_aside[file.path])
     return Kill(
         playbook=name,
         option=option,

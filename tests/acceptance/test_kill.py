@@ -334,8 +334,16 @@ def test_at_a_terminal_now_shows_the_plan_and_takes_no_for_an_answer(
         ("system_settings.yaml", "system: {globalAiEnabled: maybe}\n"),
         ("tenants/bob.yaml", f"{BOB}: {{aiDailyLimit: 500, aiMonthlyLimit: 5}}\n"),
         ("tenants/acme.yaml", f"{ACME}: {{aiDailyLimit: 500, aiMonthlyLimit: 5}}\n"),
+        ("tenants/bob.yaml", f"{BOB}: {{aiDailyLimit: many}}\n"),
+        ("tenants/bob.yaml", f"{BOB}: {{aiDailyLimit: 50\n"),
     ],
-    ids=["a mistake in another table", "a rule that another row breaks", "a rule that the row breaks already"],
+    ids=[
+        "a mistake in another table",
+        "a rule that another row breaks",
+        "a rule that the row breaks already",
+        "a mistake in another file of the table",
+        "another file that is no YAML",
+    ],
 )
 def test_what_is_wrong_in_git_besides_the_kill_stops_every_run_but_no_kill(
     hosted: tuple[Project, Path], database: Database, file: str, mistake: str
@@ -350,6 +358,30 @@ def test_what_is_wrong_in_git_besides_the_kill_stops_every_run_but_no_kill(
     assert len(branches(project)) == 1
     assert database.row("tenants", ACME)["isWhatsappEnabled"] is False
     assert (database.row("tenants", ACME)["aiDailyLimit"], database.row("tenants", BOB)["aiDailyLimit"]) == (50, 50)
+
+
+def test_a_file_that_is_wrong_is_named_and_never_written_over(
+    hosted: tuple[Project, Path], database: Database
+) -> None:
+    project, _ = hosted
+    broken = f"{BOB}: {{aiDailyLimit: many}}\n"
+    project.state(broken, "tenants.yaml")  # where a row goes that stands nowhere
+    project.commit("Broken by somebody")
+    project.repo.git("push", "--quiet")
+    done = project.run(*BAN, "--now", "--yes", "--no-pr", environment=PEOPLE)
+    assert done.code == 3
+    assert "state/tenants.yaml:1:" in done.err
+    project.state("", "tenants.yaml")
+    project.state(broken, "tenants/bob.yaml")
+    project.state(f"{ACME}: {{aiDailyLimit: 50}}\n", "tenants/acme.yaml")
+    project.commit("Broken by somebody else")
+    project.repo.git("push", "--quiet")
+    done = project.run(*BAN, "--now", "--yes", "--no-pr", environment=PEOPLE)
+    assert done.code == 0, str(done)
+    assert "note: state/tenants/bob.yaml:1:" in done.err
+    assert "does not name what is switched off, and is left as it is" in done.err
+    assert project.repo.git("show", f"{branches(project)[0]}:state/tenants/bob.yaml").strip() == broken.strip()
+    assert database.row("tenants", ACME)["isWhatsappEnabled"] is False
 
 
 def test_a_kill_that_would_itself_break_a_rule_is_refused_before_anything_is_done(
