@@ -1,7 +1,7 @@
 """The writes of an apply: rows by compare-and-set, then history, audit entries, ledger and marks.
 
 Takes a connection inside the apply's transaction, with the rows locked and the Plan made from them; every statement is
-set-based, so their number depends on the tables and on which fields change together, never on the number of rows.
+set-based, so their number depends on the tables and on which fields change together, and of rows on their thousands.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from psycopg import Connection, sql
+from psycopg import Connection, Cursor, sql
 
 from reconciler.actual import Seen
 from reconciler.canonical import text_array, to_text
@@ -37,8 +37,10 @@ Written = Callable[[], dict[RowKey, int | None]]
 """Waits for the server to have written rows; gives its hash of each (`drifted`). Raises Failed where one had moved."""
 
 
-def update_rows(connection: Connection[Any], table: Table, relation: Relation, changes: Sequence[Change]) -> Written:
-    """Write the changed columns, and only those, of rows that exist.
+def prepare_updates(
+    connection: Connection[Any], table: Table, relation: Relation, changes: Sequence[Change]
+) -> Callable[[], Written]:
+    """What writes the changed columns, and only those, of rows that exist, once it is called.
 
     Compare-and-set on the values that the plan saw. A row was locked, so where one has moved only a trigger or a rule
     of the database can be behind it.
@@ -49,34 +51,38 @@ def update_rows(connection: Connection[Any], table: Table, relation: Relation, c
     by_fields: dict[tuple[str, ...], list[str]] = {}
     for key, of_row in rows.items():
         by_fields.setdefault(tuple(change.field for change in of_row), []).append(key)
-    sent = [
+    prepared = [
         (
             len(keys),
-            connection.execute(
-                _update_statement(connection, table, relation, fields),
-                {
-                    "keys": text_array(keys),
-                    "before": text_array([to_text({c.field: _json(c.before) for c in rows[key]}) for key in keys]),
-                    "after": text_array([to_text({c.field: _json(c.after) for c in rows[key]}) for key in keys]),
-                },
-            ),
+            _update_statement(connection, table, relation, fields),
+            {
+                "keys": text_array(keys),
+                "before": text_array([to_text({c.field: _json(c.before) for c in rows[key]}) for key in keys]),
+                "after": text_array([to_text({c.field: _json(c.after) for c in rows[key]}) for key in keys]),
+            },
         )
         for fields, keys in by_fields.items()
     ]
 
-    def written() -> dict[RowKey, int | None]:
-        hashes: dict[RowKey, int | None] = {}
-        for expected, cursor in sent:
-            found = cursor.fetchall()
-            if len(found) != expected:
-                raise Failed(
-                    f"{expected - len(found)} of {expected} rows of {relation} did not take the change although they "
-                    "were locked: look for a trigger, a rule or row-level security on the table. Nothing was applied."
-                )
-            hashes |= {(table.name, key): hashed for key, hashed in found}
-        return hashes
+    def send() -> Written:
+        sent = [(expected, connection.execute(statement, values)) for expected, statement, values in prepared]
+        prepared.clear()
+        return lambda: _hashes(table, relation, sent)
 
-    return written
+    return send
+
+
+def _hashes(table: Table, relation: Relation, sent: Sequence[tuple[int, Cursor[Any]]]) -> dict[RowKey, int | None]:
+    hashes: dict[RowKey, int | None] = {}
+    for expected, cursor in sent:
+        found = cursor.fetchall()
+        if len(found) != expected:
+            raise Failed(
+                f"{expected - len(found)} of {expected} rows of {relation} did not take the change although they "
+                "were locked: look for a trigger, a rule or row-level security on the table. Nothing was applied."
+            )
+        hashes |= {(table.name, key): hashed for key, hashed in found}
+    return hashes
 
 
 def _update_statement(

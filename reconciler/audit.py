@@ -1,7 +1,7 @@
 """The platform's audit log: one entry for each field that was written, in the same transaction.
 
 Takes a connection inside the apply's transaction, the policy's mapping and the run; the entries are made from the
-ledger's own `change` rows of the run, in one statement, so that there is one for each and none besides. An entry that
+ledger's own `change` rows of the run, by the server, so that there is one for each and none besides. An entry that
 cannot be written fails the statement, and with it the whole apply.
 """
 
@@ -41,10 +41,11 @@ def write_entries(
     run: RunRecord,
     actor_user_id: str | None,
     events: Mapping[str, str],
+    ordinals: range,
 ) -> Cursor[Any]:
-    """Write the audit entries of the run's changes. Returns the cursor, whose `rowcount` is how many there are.
+    """Write the audit entries of some of the run's changes. Returns the cursor, whose `rowcount` is how many there are.
 
-    `events` gives the event type of each table.
+    `events` gives the event type of each table; `ordinals` are the changes' places in the run.
     """
     audit = catalog.relations[policy.schema, policy.table]
     parts = {
@@ -65,7 +66,10 @@ def write_entries(
         part = parts.get(word, sql.Literal(word.replace("%", "%%")))
         values.append(sql.SQL("({})::{}").format(part, sql.SQL(column.declared)))
     statement = sql.SQL(
-        "INSERT INTO {audit} ({columns}) SELECT {values} FROM reconciler.change c WHERE c.run_id = %(run)s::uuid"
+        """
+        INSERT INTO {audit} ({columns}) SELECT {values} FROM reconciler.change c
+         WHERE c.run_id = %(run)s::uuid AND c.ordinal >= %(first)s::int AND c.ordinal < %(end)s::int
+        """
     ).format(
         audit=audit.identifier,
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
@@ -78,6 +82,8 @@ def write_entries(
             "actor": actor_user_id,
             "events": to_text(dict(events)),
             "common": to_text(_common(run)),
+            "first": ordinals.start,
+            "end": ordinals.stop,
         },
     )
 
@@ -148,9 +154,7 @@ def tenants_of(
     """To which tenant the entry of each change belongs: the row's own, or the policy's `without_tenant`."""
     fallback = policy.without_tenant.tenant if policy.without_tenant else ""
     return [
-        found.get((change.table, change.key)) or fallback
-        if tables[change.table].definition.audit.tenant
-        else fallback
+        found.get((change.table, change.key)) or fallback if tables[change.table].definition.audit.tenant else fallback
         for change in changes
     ]
 

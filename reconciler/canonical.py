@@ -58,6 +58,11 @@ def digest(value: Json) -> bytes:
     return blake2b(_ENCODER.encode(value), digest_size=DIGEST_BYTES).digest()
 
 
+def digest_of_text(text: str) -> bytes:
+    """The same of a value that is canonical JSON already (`to_text`)."""
+    return blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
+
+
 def row_digest(key: str, fields: bytes) -> bytes:
     """The same of a row: its key, and the digest of its fields."""
     return blake2b(key.encode(), digest_size=DIGEST_BYTES, key=fields).digest()

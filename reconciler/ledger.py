@@ -9,7 +9,7 @@ story to tell.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ import msgspec
 from psycopg import Connection
 
 from reconciler.canonical import (
-    digest,
+    digest_of_text,
     from_text,
     int_array,
     nullable_text_array,
@@ -323,14 +323,17 @@ def record_run(connection: Connection[Any], run: RunRecord) -> None:
     )
 
 
-def record_changes(connection: Connection[Any], run_id: str, changes: Sequence[Change], tenants: Sequence[str]) -> None:
-    """Store every written field with what it was and what it is, and to which tenant its audit entry belongs.
+def prepare_changes(
+    connection: Connection[Any], run_id: str, changes: Sequence[Change], tenants: Sequence[str], first: int = 0
+) -> Callable[[], None]:
+    """What stores every written field with what it was and what it is, and to which tenant its audit entry belongs,
+    once it is called. `first` is the place of the first of the changes among all of the run.
 
     An entry's id follows from the run and the change's place in it, so that the audit entry made from it (see `audit`)
     has the same id, and none can be made twice.
     """
     columns = (
-        int_array(range(len(changes))),
+        int_array(range(first, first + len(changes))),
         text_array([change.table for change in changes]),
         text_array([change.key for change in changes]),
         text_array([change.field for change in changes]),
@@ -345,8 +348,7 @@ def record_changes(connection: Connection[Any], run_id: str, changes: Sequence[C
         text_array(tenants),
         nullable_text_array(to_text(dict(change.waived)) if change.waived else None for change in changes),
     )
-    connection.execute(
-        """
+    statement = """
         INSERT INTO reconciler.change (run_id, ordinal, id, table_name, key, field, before, after, finding, direction,
                                        reason, file, line, label, tenant, waived)
         SELECT %s::uuid, c.ordinal, md5(%s || ':' || c.ordinal)::uuid, c.table_name, c.key, c.field, c.before, c.after,
@@ -355,51 +357,60 @@ def record_changes(connection: Connection[Any], run_id: str, changes: Sequence[C
                       %s::text[], %s::text[], %s::int[], %s::text[], %s::text[], %s::jsonb[])
                AS c (ordinal, table_name, key, field, before, after, finding, direction, reason, file, line, label,
                      tenant, waived)
-        """,
-        (run_id, run_id, *columns),
-    )
+        """
+
+    def record() -> None:
+        connection.execute(statement, (run_id, run_id, *columns))
+
+    return record
 
 
-def record_applied(
+def prepare_applied(
     connection: Connection[Any],
     run_id: str,
     applied: Mapping[RowKey, dict[str, Json]],
-    hashes: Mapping[RowKey, int | None] = {},
-) -> None:
-    """Store what is applied now for these rows, whole; a row with no field left is closed.
+) -> Callable[[Mapping[RowKey, int | None]], None]:
+    """What stores what is applied now for these rows, whole, once it is called; a row with no field left is closed.
 
-    `hashes` are the server's of rows that have now what is applied (`drifted`).
+    It is called with the server's hashes of rows that have now what is applied (`drifted`).
     """
-    kept = [(key, fields) for key, fields in applied.items() if fields]
-    closed = [key for key, fields in applied.items() if not fields]
-    if kept:
-        connection.execute(
-            """
-            INSERT INTO reconciler.managed_row (table_name, key, applied, digest, row_hash, run_id)
-            SELECT r.table_name, r.key, r.applied, r.digest, r.row_hash, %s::uuid
-              FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::uuid[], %s::bigint[])
-                   AS r (table_name, key, applied, digest, row_hash)
-                ON CONFLICT (table_name, key) DO UPDATE
-               SET applied = excluded.applied, digest = excluded.digest, row_hash = excluded.row_hash,
-                   run_id = excluded.run_id
-            """,
-            (
-                run_id,
-                text_array([table for (table, _), _ in kept]),
-                text_array([key for (_, key), _ in kept]),
-                text_array([to_text(fields) for _, fields in kept]),
-                uuid_array(row_digest(key, digest(fields)) for (_, key), fields in kept),
-                int_array(hashes.get(row) for row, _ in kept),
-            ),
-        )
-    if closed:
-        connection.execute(
-            """
-            DELETE FROM reconciler.managed_row
-             WHERE (table_name, key) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
-            """,
-            (text_array([table for table, _ in closed]), text_array([key for _, key in closed])),
-        )
+    kept = [row for row, fields in applied.items() if fields]
+    closed = [row for row, fields in applied.items() if not fields]
+    documents = [to_text(applied[row]) for row in kept]
+    columns = (
+        run_id,
+        text_array([table for table, _ in kept]),
+        text_array([key for _, key in kept]),
+        text_array(documents),
+        uuid_array(
+            row_digest(key, digest_of_text(document)) for (_, key), document in zip(kept, documents, strict=True)
+        ),
+    )
+
+    def record(hashes: Mapping[RowKey, int | None]) -> None:
+        if kept:
+            connection.execute(
+                """
+                INSERT INTO reconciler.managed_row (table_name, key, applied, digest, row_hash, run_id)
+                SELECT r.table_name, r.key, r.applied, r.digest, r.row_hash, %s::uuid
+                  FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::uuid[], %s::bigint[])
+                       AS r (table_name, key, applied, digest, row_hash)
+                    ON CONFLICT (table_name, key) DO UPDATE
+                   SET applied = excluded.applied, digest = excluded.digest, row_hash = excluded.row_hash,
+                       run_id = excluded.run_id
+                """,
+                (*columns, int_array(hashes.get(row) for row in kept)),
+            )
+        if closed:
+            connection.execute(
+                """
+                DELETE FROM reconciler.managed_row
+                 WHERE (table_name, key) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+                """,
+                (text_array([table for table, _ in closed]), text_array([key for _, key in closed])),
+            )
+
+    return record
 
 
 def record_marks(connection: Connection[Any], marks: dict[FieldKey, Mark]) -> None:

@@ -97,20 +97,21 @@ def applied_beyond(connection: Connection[Any], known: Mapping[RowKey, Collectio
 
 
 def record_pending(
-    connection: Connection[Any], pending: Mapping[RowKey, Iterable[str]], settled: Iterable[RowKey] | None
+    connection: Connection[Any],
+    pending: Mapping[RowKey, Iterable[str]],
+    settled: Mapping[str, Iterable[str]] | None,
 ) -> None:
-    """Store the rows that wait from now on; those of `settled` (None: all) that are not among them wait no longer."""
+    """Store the rows that wait from now on; those of `settled` (None: all), which are keys by table, that are not among
+    them wait no longer.
+    """
     if settled is None:
         connection.execute("DELETE FROM reconciler.pending")
-    else:
-        over = sorted(set(settled) - pending.keys())
+    for table, keys in (settled or {}).items():
+        over = [key for key in keys if (table, key) not in pending] if pending else list(keys)
         if over:
             connection.execute(
-                """
-                DELETE FROM reconciler.pending
-                 WHERE (table_name, key) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
-                """,
-                (text_array([table for table, _ in over]), text_array([key for _, key in over])),
+                "DELETE FROM reconciler.pending WHERE table_name = %s AND key = ANY (%s::text[])",
+                (table, text_array(over)),
             )
     if pending:
         rows = sorted(pending)

@@ -45,17 +45,17 @@ def marks_after(
     win by its next run. What git does not name stays open, too, until somebody commits or releases it.
     """
     after: dict[FieldKey, Mark] = {}
-    spoken_of = set()
+    unspoken_of = {field for field, mark in marks.items() if mark.seen_at is not None}
     for change in changes:
         field = (change.table, change.key, change.field)
-        spoken_of.add(field)
+        unspoken_of.discard(field)
         old = marks.get(field, Mark())
         new = _mark_after(change, old, _value(desired, field), tables.get(change.table), now, doer)
         if new != old:
             after[field] = new
     for field, old in marks.items():
         is_over = old.glass is None or _value(desired, field) is not None
-        if field not in spoken_of and old.seen_at is not None and doer.glass is None and is_over:
+        if field in unspoken_of and doer.glass is None and is_over:
             after[field] = _closed(old)
     return after
 
@@ -65,9 +65,7 @@ def _value(desired: Mapping[str, Mapping[str, Row]], field: FieldKey) -> Value |
     return row.values.get(field[2]) if row is not None else None
 
 
-def _mark_after(
-    change: Change, old: Mark, value: Value | None, table: Table | None, now: datetime, doer: Doer
-) -> Mark:
+def _mark_after(change: Change, old: Mark, value: Value | None, table: Table | None, now: datetime, doer: Doer) -> Mark:
     field = table.fields.get(change.field) if table is not None else None
     if doer.glass is not None and change.action in (Action.RECORD, Action.RELEASE):
         return old  # the ledger takes no value from a dirty work tree, and gives none up

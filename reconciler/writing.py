@@ -6,24 +6,28 @@ nothing; how each is written is told in `apply`, `audit`, `ledger` and `ledger_s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 
 from psycopg import Pipeline
 
-from reconciler.apply import applied_after, create_row, update_rows
+from reconciler.actual import Seen
+from reconciler.apply import applied_after, create_row, prepare_updates
 from reconciler.audit import find_actor, tenants_of, write_entries
 from reconciler.connection import DatabaseConnection
 from reconciler.decide import Decision
 from reconciler.errors import Refused
 from reconciler.fit import relation_of
-from reconciler.ledger import PARTIAL, RunRecord, record_applied, record_changes, record_marks, record_run
+from reconciler.ledger import PARTIAL, RunRecord, prepare_applied, prepare_changes, record_marks, record_run
 from reconciler.ledger_sync import record_pending
 from reconciler.marks import Doer, marks_after
 from reconciler.model import Action, Change, RowKey
 from reconciler.project import Project
 
 __all__ = ["write_run"]
+
+_PIECE = 5_000
+"""So many changes are written at a time."""
 
 
 def write_run(connection: DatabaseConnection, project: Project, decision: Decision, run: RunRecord) -> int:
@@ -34,25 +38,16 @@ def write_run(connection: DatabaseConnection, project: Project, decision: Decisi
     """
     tables, plan, writes = project.definitions.tables, decision.plan, decision.plan.writes
     audit = project.definitions.policy.audit
-    tenants = {(name, key): row.tenant for name, rows in decision.seen.items() for key, row in rows.items()}
+    made: dict[RowKey, str | None] = {}
     for row, changes in _by_row(writes, Action.CREATE).items():
         relation = relation_of(decision.catalog, tables[row[0]])
-        tenants[row] = create_row(connection, tables[row[0]], relation, changes)
+        made[row] = create_row(connection, tables[row[0]], relation, changes)
     actor = find_actor(connection, audit, decision.catalog, run.author_email) if writes else None
     # The server writes while this program prepares what comes next; what is read waits for all before it.
-    with connection.pipeline() if Pipeline.is_supported() else nullcontext():
+    with connection.pipeline() if Pipeline.is_supported() else nullcontext() as pipeline:
         record_run(connection, run)
-        entries = None
-        if writes:
-            record_changes(connection, run.id, writes, tenants_of(writes, tables, tenants, audit))
-            events = {name: table.definition.audit.event for name, table in tables.items()}
-            entries = write_entries(connection, audit, decision.catalog, run, actor, events)
-        updates = [
-            update_rows(connection, table, relation_of(decision.catalog, table), changes)
-            for name, table in tables.items()
-            if (changes := [change for change in writes if change.table == name and change.action is Action.UPDATE])
-        ]
-        applied = {} if run.dirty or run.ahead else applied_after(plan.changes, decision.seen)
+        writer = _Writer(connection, pipeline, project, decision, run, made, actor)
+        writer.write()
         marks = marks_after(
             plan.changes,
             decision.marks,
@@ -61,10 +56,7 @@ def write_run(connection: DatabaseConnection, project: Project, decision: Decisi
             now=decision.now,
             doer=_doer(run),
         )
-        hashes = {(name, key): row.row_hash for name, rows in decision.seen.items() for key, row in rows.items()}
-        for written in updates:
-            hashes |= written()
-        record_applied(connection, run.id, applied, _of_settled_rows(hashes, plan.changes))
+        count = writer.finish()
         is_part = bool(plan.scope.rows) or run.outcome == PARTIAL
         if (project.matches or decision.head.has_matches) and not (run.dirty or run.ahead or is_part):
             from reconciler.fleets import record_entries  # few projects have any
@@ -73,10 +65,108 @@ def write_run(connection: DatabaseConnection, project: Project, decision: Decisi
         record_marks(connection, marks)
         if project.listing is not None:
             record_pending(connection, *_pending_after(decision, run))
-    count = entries.rowcount if entries is not None else 0
     if count != len(writes):
         raise Refused(f"{count} audit entries for {len(writes)} changes: nothing was applied")
     return count
+
+
+class _Writer:
+    """Writes what the changes of a run come to, thousands at a time: neither this program nor the connection ever holds
+    all of a large run's entries. A piece is prepared while the server writes the one before.
+    """
+
+    def __init__(
+        self,
+        connection: DatabaseConnection,
+        pipeline: Pipeline | None,
+        project: Project,
+        decision: Decision,
+        run: RunRecord,
+        made: dict[RowKey, str | None],
+        actor: str | None,
+    ) -> None:
+        """`made` are the rows that this run has made, with their tenants; `actor` is the user that entries name."""
+        self._connection = connection
+        self._pipeline = pipeline
+        self._decision = decision
+        self._run = run
+        self._made = made
+        self._actor = actor
+        self._tables = project.definitions.tables
+        self._audit = project.definitions.policy.audit
+        self._events = {name: table.definition.audit.event for name, table in self._tables.items()}
+        self._changes = 0
+        self._entries = 0
+        self._unfinished: Iterator[None] = iter(())
+
+    def write(self) -> None:
+        """Send all of it, but for what the ledger holds after the last piece."""
+        for changes in _pieces(self._decision.plan.changes):
+            piece = self._piece(changes)
+            next(piece)
+            self.finish()
+            next(piece)
+            self._unfinished = piece
+
+    def finish(self) -> int:
+        """Send what is left. Returns the number of audit entries so far."""
+        next(self._unfinished, None)
+        self._unfinished = iter(())
+        return self._entries
+
+    def _piece(self, changes: Sequence[Change]) -> Iterator[None]:
+        """Three steps: prepare all of it; send what waits for nothing; wait, and send what the ledger holds then."""
+        connection, run = self._connection, self._run
+        writes = [change for change in changes if change.action.writes]
+        ordinals = range(self._changes, self._changes + len(writes))
+        self._changes += len(writes)
+        seen = {row: known for row in self._rows_of(changes) if (known := self._seen(row)) is not None}
+        tenants = {row: known.tenant for row, known in seen.items()} | self._made
+        tenants_of_writes = tenants_of(writes, self._tables, tenants, self._audit)
+        record_changes = prepare_changes(connection, run.id, writes, tenants_of_writes, ordinals.start)
+        updates = [
+            prepare_updates(connection, table, relation_of(self._decision.catalog, table), of_table)
+            for name, table in self._tables.items()
+            if (of_table := [change for change in writes if change.table == name and change.action is Action.UPDATE])
+        ]
+        settles = not (run.dirty or run.ahead)
+        record_what_applies = prepare_applied(
+            connection, run.id, applied_after(changes, self._decision.seen) if settles else {}
+        )
+        yield
+        entries = None
+        if writes:
+            record_changes()
+            catalog = self._decision.catalog
+            entries = write_entries(connection, self._audit, catalog, run, self._actor, self._events, ordinals)
+        written = [send() for send in updates]
+        yield
+        if self._pipeline is not None:
+            self._pipeline.sync()
+        hashes = {row: known.row_hash for row, known in seen.items()}
+        for hashes_of_rows in written:
+            hashes |= hashes_of_rows()
+        record_what_applies(_of_settled_rows(hashes, changes))
+        self._entries += entries.rowcount if entries is not None else 0
+        yield
+
+    def _rows_of(self, changes: Sequence[Change]) -> set[RowKey]:
+        return {(change.table, change.key) for change in changes}
+
+    def _seen(self, row: RowKey) -> Seen | None:
+        table, key = row
+        return self._decision.seen.get(table, {}).get(key)
+
+
+def _pieces(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
+    """The changes, some thousands at a time; those of one row together."""
+    start = 0
+    while start < len(changes):
+        end = min(start + _PIECE, len(changes))
+        while end < len(changes) and changes[end].sort_key()[:2] == changes[end - 1].sort_key()[:2]:
+            end += 1
+        yield changes[start:end]
+        start = end
 
 
 def _doer(run: RunRecord) -> Doer:
@@ -95,9 +185,11 @@ def _of_settled_rows(hashes: Mapping[RowKey, int | None], changes: Sequence[Chan
     return {row: hashed for row, hashed in hashes.items() if row not in left}
 
 
-def _pending_after(decision: Decision, run: RunRecord) -> tuple[dict[RowKey, set[str]], list[RowKey] | None]:
-    """Rows that the next run must look at, with the files that name them, and the rows of which this is all that waits
-    (None: all rows).
+def _pending_after(
+    decision: Decision, run: RunRecord
+) -> tuple[dict[RowKey, set[str]], Mapping[str, Sequence[str]] | None]:
+    """Rows that the next run must look at, with the files that name them, and the rows of which this is all that waits,
+    by table (None: all rows).
 
     A run of a part, one batch of several, and one of something that is not merged, settle nothing: what they wrote is
     at odds with what git asked for, or will ask for.
@@ -115,10 +207,7 @@ def _pending_after(decision: Decision, run: RunRecord) -> tuple[dict[RowKey, set
     for table, key in waiting:
         row = written_down.get(table, {}).get(key)
         pending[table, key] = {value.file for value in row.values.values()} if row is not None and not holds else set()
-    keys = decision.looked_at.keys
-    if not settles:
-        return pending, []
-    return pending, [(name, key) for name, of_table in keys.items() for key in of_table] if keys is not None else None
+    return pending, decision.looked_at.keys if settles else {}
 
 
 def _by_row(changes: Sequence[Change], action: Action) -> Mapping[RowKey, list[Change]]:

@@ -1,4 +1,7 @@
-"""Whatever git asks for, was applied and is there: an apply comes to what its plan says, and writes nothing besides."""
+"""Whatever git asks for, was applied and is there: an apply comes to what its plan says, and writes nothing besides.
+
+Here a few rows are already so many that they are read and written in several pieces; in other tests, they are one.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from reconciler import actual, writing
 from reconciler.actual import compare
 from reconciler.canonical import equal, from_text, to_text
 from reconciler.catalog import read_catalog
@@ -33,7 +37,9 @@ fewer = settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow, H
 
 @pytest.fixture(scope="module")
 def connection(postgres_server: Server) -> Iterator[DatabaseConnection]:
-    with world_database(postgres_server) as connection:
+    with pytest.MonkeyPatch.context() as patch, world_database(postgres_server) as connection:
+        patch.setattr(actual, "_MANY", 1)
+        patch.setattr(writing, "_PIECE", 2)
         yield connection
 
 

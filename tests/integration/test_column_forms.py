@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from reconciler.apply import update_rows
+from reconciler.apply import prepare_updates
 from reconciler.canonical import to_text
 from reconciler.catalog import read_catalog
 from reconciler.connection import DatabaseConnection, open_database
@@ -250,8 +250,8 @@ def test_a_write_is_refused_where_a_value_is_not_the_one_that_the_plan_saw(thing
     relation = read_catalog(things.connection, [(None, "things")]).relations[None, "things"]
     with pytest.raises(Failed, match=r"1 of 1 rows of public\.things did not take the change"):
         with begin_read_write(things.connection, doing="writing"):
-            update_rows(things.connection, table, relation, changes)()
-    assert things.value('"isOpen" OR label <> \'x\'') is False
+            prepare_updates(things.connection, table, relation, changes)()()
+    assert things.value("\"isOpen\" OR label <> 'x'") is False
 
 
 def test_a_value_that_the_column_would_round_is_refused_before_anything_is_read(things: Things) -> None:

@@ -27,8 +27,8 @@ from reconciler.errors import InvalidInput, Problem, ReconcileError, Refused
 from reconciler.initialize import initialize
 from reconciler.ledger import (
     RunRecord,
-    record_applied,
-    record_changes,
+    prepare_applied,
+    prepare_changes,
     record_freeze,
     record_marks,
     record_run,
@@ -208,7 +208,7 @@ def remember(connection: DatabaseConnection, project: Project, case: Path, head:
     }
     with begin_read_write(connection, doing="remembering"):
         connection.execute("UPDATE reconciler.meta SET movable_clock = true")
-        record_applied(connection, str(uuid.UUID(int=0)), base_of(case))
+        prepare_applied(connection, str(uuid.UUID(int=0)), base_of(case))({})
         record_marks(connection, marks)
         for reason, until in read_rows(case / "freezes.yaml").get("called", {}).items():
             record_freeze(connection, datetime.fromisoformat(str(until)), reason, "ann")
@@ -249,7 +249,7 @@ def record_history(
         version="1",
     )
     record_run(connection, run)
-    record_changes(connection, run.id, changes, ["acme"] * len(changes))
+    prepare_changes(connection, run.id, changes, ["acme"] * len(changes))()
 
 
 def base_of(case: Path) -> dict[RowKey, dict[str, Json]]:

@@ -16,7 +16,7 @@ from reconciler.database_url import parse_database_url
 from reconciler.errors import NotAsExpected, UsageProblem
 from reconciler.history import COUNTED, History, read_history, read_runs, statements_of_changes
 from reconciler.history_query import HistoryQuery, parse_since
-from reconciler.ledger import RunRecord, record_changes, record_run
+from reconciler.ledger import RunRecord, prepare_changes, record_run
 from reconciler.ledger_schema import upgrade
 from reconciler.model import MISSING, Action, Change, Direction, Finding, Json, Location, Missing
 from reconciler.report.history import render_history, render_history_json, render_runs, render_runs_json
@@ -60,7 +60,7 @@ def record(
     run = RunRecord(**known | more)
     with begin_read_write(connection, doing="recording"):
         record_run(connection, run)
-        record_changes(connection, run.id, changes, tenants or [one.key for one in changes])
+        prepare_changes(connection, run.id, changes, tenants or [one.key for one in changes])()
     return run.id
 
 

@@ -18,7 +18,7 @@ from reconciler.errors import UsageProblem
 from reconciler.history import HistoryEntry, read_history, read_runs
 from reconciler.history_query import HistoryQuery
 from reconciler.history_timeline import HandKill, HeldRuns, Timeline, read_timeline
-from reconciler.ledger import RunRecord, record_changes, record_marks, record_run
+from reconciler.ledger import RunRecord, prepare_changes, record_marks, record_run
 from reconciler.ledger_schema import upgrade
 from reconciler.model import Action, Change, Direction, Finding, Json, Mark
 from reconciler.report.timeline import render_timeline, render_timeline_json
@@ -50,7 +50,7 @@ class Ledger:
         at = START + timedelta(hours=hours)
         with begin_read_write(self.connection, doing="recording"):
             record_run(self.connection, run)
-            record_changes(self.connection, run.id, changes, [change.key for change in changes])
+            prepare_changes(self.connection, run.id, changes, [change.key for change in changes])()
             self.connection.execute("UPDATE reconciler.run SET at = %s WHERE id = %s", (at, run.id))
             self.connection.execute("UPDATE reconciler.change SET at = %s WHERE run_id = %s", (at, run.id))
         return run.id

@@ -16,7 +16,7 @@ from reconciler.canonical import to_text
 from reconciler.connection import DatabaseConnection, open_database
 from reconciler.database_url import parse_database_url
 from reconciler.diff import diff_row, entry_digest
-from reconciler.ledger import record_applied, record_marks
+from reconciler.ledger import prepare_applied, record_marks
 from reconciler.ledger_schema import upgrade
 from reconciler.model import Change, FieldKey, Mark
 from reconciler.outcome import Outcome
@@ -77,7 +77,7 @@ class World:
         connection.execute("".join(table.ddl for table in self.situation.tables).encode())
         put_rows(connection, self.situation)
         with begin_read_write(connection, doing="remembering"):
-            record_applied(connection, str(uuid.uuid4()), dict(self.situation.base))
+            prepare_applied(connection, str(uuid.uuid4()), dict(self.situation.base))({})
             record_marks(connection, self.marks)
 
     def plan(self) -> Plan:
