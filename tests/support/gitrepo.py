@@ -12,6 +12,16 @@ from pathlib import Path
 
 AUTHOR = "Ann Author <ann@example.org>"
 
+_SETTINGS = """\
+[commit]
+	gpgsign = false
+[gc]
+	auto = 0
+[maintenance]
+	auto = false
+"""
+"""Nobody looks after each commit whether there is something to tidy: that is a process of its own."""
+
 
 def isolated_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """`environment` without anything that steers git, and with git's configuration files switched off."""
@@ -30,8 +40,9 @@ class GitRepo:
         self.path = path
         self._commits = 0
         path.mkdir(parents=True, exist_ok=True)
-        self.git("init", "--quiet", "--initial-branch=main")
-        self.git("config", "commit.gpgsign", "false")
+        self.git("init", "--quiet", "--initial-branch=main", "--template=")
+        with (path / ".git" / "config").open("a", encoding="utf-8") as settings:
+            settings.write(_SETTINGS)
 
     def git(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
         """What git prints, without the last line's end. Raises CalledProcessError, with what git said as a note."""
@@ -68,7 +79,9 @@ class GitRepo:
             environment |= {f"GIT_{role}_NAME": name, f"GIT_{role}_EMAIL": email.rstrip(">")}
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", f"--message={message}", environment=environment)
-        return self.head
+        head = (self.path / ".git" / "HEAD").read_text(encoding="utf-8").strip()
+        branch = self.path / ".git" / head.removeprefix("ref: ")  # just written, so it stands in a file of its own
+        return branch.read_text(encoding="utf-8").strip() if head.startswith("ref: ") else head
 
     @property
     def head(self) -> str:
