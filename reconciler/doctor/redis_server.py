@@ -6,6 +6,7 @@ and what `bullmq_queues` reads. No Redis ever stands in the way of an apply, so 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -119,6 +120,8 @@ def _look(use: RedisUse, address: RedisAddress, client: Any) -> Iterator[Finding
         for server in servers:
             yield from _server(use, server)
     yield from _line(use, address)
+    if address.cluster:
+        yield from _scattered(use)
     for prefix in dict.fromkeys(prefix for prefix, _ in use.queues):
         names = [name for of, name in use.queues if of == prefix]
         for queue in read_queues(client, names, prefix, None):
@@ -189,6 +192,14 @@ def _line(use: RedisUse, address: RedisAddress) -> Iterator[Finding]:
     if not (address.tls or address.path or all(is_this_machine(host) for host, _ in address.hosts)):
         text = "no TLS: the password and all messages can be read on the way"
         yield note(PART, "TLS", text, "rediss://, unless the network is your own")
+
+
+def _scattered(use: RedisUse) -> Iterator[Finding]:
+    """In a Cluster the keys of a queue must be on one node, or every job is refused; a hash tag keeps them together."""
+    for prefix, name in use.queues:
+        if not re.search(r"\{[^}]+\}", f"{prefix}:{name}"):
+            text = f"{name}: the prefix {prefix} scatters its keys over a Cluster, which then refuses its jobs"
+            yield warning(PART, "prefix", text, f"say `prefix: '{{{prefix}}}'` in the schema, and in its worker")
 
 
 def _queue(queue: Queue, prefix: str) -> Finding:

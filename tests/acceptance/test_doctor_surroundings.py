@@ -19,6 +19,7 @@ from tests.support.doctor import examined
 from tests.support.pgbouncer import needs_pgbouncer, running_pooler
 from tests.support.postgres import with_database
 from tests.support.project import ACME, TOP, Project
+from tests.support.waiting import wait_until
 
 QUEUES = ("whatsapp-inbound-events", "whatsapp-outbound", "whatsapp-worker-commands")
 JOB = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "acme/platform", "GITHUB_JOB": "apply"}
@@ -79,6 +80,21 @@ def test_a_redis_that_is_nearly_full_is_told(ready: Project) -> None:
         client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.05))
         client.close()
         assert examined(ready, environment=redis_at(server.url)).verdict("redis", "memory") == "warning"
+
+
+def test_a_prefix_that_scatters_a_queue_over_a_cluster_is_told(ready: Project) -> None:
+    with running_redis(cluster_enabled="yes", cluster_port=str(free_port())) as node:
+        with node.client() as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            wait_until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        environment = redis_at(node.url) | {"REDIS_CLUSTER": "true"}
+        scattered = examined(ready, environment=environment)
+        assert [name for _, name in scattered.with_verdict("warning")].count("prefix") == len(QUEUES)
+        assert "say `prefix: '{bull}'`" in scattered.row("redis", "prefix", "worker-commands")["advice"]
+        ready.edit_schema("tenants", "queue: whatsapp-worker-commands", "queue: '{w}'")
+        ready.commit_state(f"{ACME}:\n  isAiEnabled: true\n")
+        tagged = examined(ready, environment=environment)
+        assert [name for _, name in tagged.with_verdict("warning")].count("prefix") == len(QUEUES)  # the policy's
 
 
 def test_queues_that_are_paused_full_of_old_jobs_or_unknown_are_told(
