@@ -22,7 +22,7 @@ from reconciler.desired import table_of
 from reconciler.documents import PlainDocument
 from reconciler.ledger_sync import Sync, applied_beyond, read_pending
 from reconciler.listing import STATE, Listing
-from reconciler.model import WHERE, RowKey
+from reconciler.model import WHERE, PlainValues, Row, RowKey
 from reconciler.nodes import Document
 from reconciler.plan import Scope
 from reconciler.project import Project
@@ -93,7 +93,7 @@ class ChangeReader(RowReader):
         that are wanted anyway. They are wanted from here on.
         """
         others = keys_by_table(self._wanted)
-        whole = 0
+        whole, most = 0, len(self.listing.state) * row_reader.MOST
         for done, (path, old_file, new_file) in enumerate(self._versions(changed, old)):
             self.listing.progress("reading", done, len(changed))
             table = table_of(path, STATE)
@@ -103,7 +103,7 @@ class ChangeReader(RowReader):
                 found = _fields_of(read_whole(old_file, [])), read_whole(new_file, self.problems)
             old_fields, documents = found
             self._note(path, old_fields, documents)
-            if whole > len(self.listing.state) * row_reader.MOST or WHERE in _fields_of(documents):
+            if whole > most or any(WHERE in rows_named(document) for document in documents):
                 raise TooMuch
             yield from documents
 
@@ -124,9 +124,7 @@ class ChangeReader(RowReader):
     ) -> Iterator[tuple[str, SourceFile | None, SourceFile | None]]:
         """Path, and the file as it was and as it is, None where there is none; two files at a time are held."""
         blobs = self.listing.blobs
-        entries = [
-            (path, blob) for path in changed for blob in (old.get(path), blobs.get(path)) if blob is not None
-        ]
+        entries = [(path, blob) for path in changed for blob in (old.get(path), blobs.get(path)) if blob is not None]
         contents = self.listing.repository.contents(entries, self.problems)
         for path, files in groupby(contents, key=lambda file: file.path):
             by_blob = {file.blob: file for file in files}
@@ -159,12 +157,18 @@ class ChangeReader(RowReader):
         rows, fields = self._before.rows, self._before.fields
         for name, key in self._wanted:
             row = state.get(name, {}).get(key)
-            values = row.values.values() if row is not None else ()
-            elsewhere = sum(key not in self.read_already.get(value.file, ()) for value in values)
+            elsewhere = self._named_elsewhere(row) if row is not None else 0
             before = self._before_change.get((name, key))
-            fields += len(values) - elsewhere - (len(before) if before is not None else 0)
+            fields += (len(row.values) if row is not None else 0) - elsewhere
+            fields -= len(before) if before is not None else 0
             rows += (row is not None) - (before is not None or elsewhere > 0)
         return rows, fields
+
+    def _named_elsewhere(self, row: Row) -> int:
+        """How many of its fields stand in files of which this row was not read when they were compared."""
+        if isinstance(row.values, PlainValues):
+            return 0 if row.key in self.read_already.get(row.values.file, ()) else len(row.values)
+        return sum(row.key not in self.read_already.get(value.file, ()) for value in row.values.values())
 
 
 def _fields_of(documents: Documents) -> dict[str, Collection[str]]:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from psycopg import Connection
 
-from reconciler.canonical import text_array
+from reconciler.canonical import int_array, text_array
 from reconciler.model import RowKey
 
 
@@ -79,21 +79,33 @@ def read_pending(connection: Connection[Any]) -> dict[RowKey, list[str]]:
 
 def applied_beyond(connection: Connection[Any], known: Mapping[RowKey, Collection[str]]) -> set[RowKey]:
     """Those of the rows of which the ledger holds other fields than these, too."""
-    rows = list(known)
-    found = connection.execute(
-        """
-        SELECT r.table_name, r.key
-          FROM unnest(%s::text[], %s::text[], %s::text[]) AS k (table_name, key, fields)
-          JOIN reconciler.managed_row r ON r.table_name = k.table_name AND r.key = k.key
-         WHERE r.applied - string_to_array(k.fields, chr(10)) <> '{}'
-        """,
-        (
-            text_array([table for table, _ in rows]),
-            text_array([key for _, key in rows]),
-            text_array(["\n".join(known[row]) for row in rows]),
-        ),
-    )
-    return {(table, key) for table, key in found}
+    by_table: dict[str, list[str]] = {}
+    for table, key in known:
+        by_table.setdefault(table, []).append(key)
+    beyond: set[RowKey] = set()
+    for table, keys in by_table.items():
+        # Most rows have the same fields: of each set of them, the others only say which it is.
+        sets: dict[str, int] = {}
+        places = [sets.setdefault("\n".join(known[table, key]), len(sets) + 1) for key in keys]
+        # The keys are said once more as a condition on the ledger alone: else the server would put all of it into a
+        # hash, a million rows, to look up a thousand.
+        found = connection.execute(
+            """
+            SELECT k.key
+              FROM unnest(%(keys)s::text[], %(places)s::int[]) AS k (key, place)
+              JOIN reconciler.managed_row r ON r.key = k.key
+             WHERE r.table_name = %(table)s AND r.key = ANY (%(keys)s::text[])
+               AND r.applied - string_to_array((%(sets)s::text[])[k.place], chr(10)) <> '{}'
+            """,
+            {
+                "table": table,
+                "keys": text_array(keys),
+                "places": int_array(places),
+                "sets": text_array(list(sets)),
+            },
+        )
+        beyond |= {(table, key) for (key,) in found}
+    return beyond
 
 
 def record_pending(

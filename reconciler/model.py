@@ -90,16 +90,16 @@ class PlainValues(Mapping[str, Value]):
     a run looks at, few are like no other, and all of them as Values take 60 MB more.
     """
 
-    __slots__ = ("_file", "_line", "shape")
+    __slots__ = ("_line", "file", "shape")
 
     def __init__(self, shape: PlainShape, file: str, line: int) -> None:
         self.shape = shape
-        self._file = file
+        self.file = file
         self._line = line
 
     def __getitem__(self, name: str) -> Value:
         line, column = self.shape.places[name]
-        return Value(self.shape.data[name], self._file, self._line + line, column)
+        return Value(self.shape.data[name], self.file, self._line + line, column)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.shape.data)

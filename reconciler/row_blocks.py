@@ -18,7 +18,8 @@ from reconciler.syntax import check_text
 __all__ = ["Bodies", "RowBlocks"]
 
 _HEADER = re.compile(rb"(?:[ ]*\n|[ ]*#[^\n]*\n)*")
-_BLOCK = re.compile(rb"([A-Za-z0-9_][A-Za-z0-9_.-]{0,255}):\n((?:[ ][^\n]*\n|\n|#[^\n]*\n)+)")
+_BETWEEN = re.compile(rb"\n(?=[A-Za-z0-9_])")
+_KEYS = re.compile(rb"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,255}+\n)+")
 _KEY = "key:\n"
 
 _MOST_BODIES = 20_000
@@ -49,7 +50,9 @@ class Bodies:
 
 
 class RowBlocks:
-    """The blocks of one file: `bodies` by key, in the file's order. No two have the same key."""
+    """The blocks of one file: `bodies` by key, without their last line feed, in the file's order. No two have the same
+    key.
+    """
 
     def __init__(self, path: str, lines: int, bodies: dict[bytes, bytes]) -> None:
         self.path = path
@@ -58,10 +61,10 @@ class RowBlocks:
 
     @classmethod
     def of(cls, path: str, data: bytes) -> RowBlocks | None:
-        """The file's blocks; None where it has other things than them, or two of one key.
+        """The file's blocks; None where it has other things above them, or two of one key.
 
         Whether they are rows is only known once `Bodies.are_plain` has been asked of each: in a text in quotes, a line
-        may look like a key and be none.
+        may look like a key and be none, and what begins with other characters than a key belongs to the block above it.
         """
         readable = check_text(path, data, [])
         if readable is None or len(readable) != len(data) or data[-1:] != b"\n":  # a byte order mark counts as a change
@@ -70,10 +73,11 @@ class RowBlocks:
         assert header is not None  # it matches nothing, too
         if header[0] and read_plain_rows(header[0].decode() + _KEY + "  field: value") is None:
             return None
-        blocks = _BLOCK.findall(data, header.end())
-        bodies = dict(blocks)
-        length = sum(map(len, bodies)) + sum(map(len, bodies.values())) + len(b":\n") * len(bodies)
-        if len(bodies) != len(blocks) or header.end() + length != len(data):
+        if header.end() == len(data):
+            return cls(path, header[0].count(b"\n"), {})
+        blocks = [block.partition(b":\n") for block in _BETWEEN.split(data[header.end() : -1])]
+        bodies = {key: body for key, _, body in blocks}
+        if len(bodies) != len(blocks) or not all(bodies.values()) or not _KEYS.fullmatch(b"\n".join([*bodies, b""])):
             return None
         return cls(path, header[0].count(b"\n"), bodies)
 
@@ -88,11 +92,11 @@ class RowBlocks:
     def rows(self, keys: Collection[bytes], bodies: Bodies) -> PlainRows:
         """Those of the rows that are here, as `read_plain_rows` gives them of the whole file."""
         rows: PlainRows = {}
-        lengths = map(methodcaller("count", b"\n"), self.bodies.values())
-        lines = accumulate(lengths, lambda line, length: line + length + 1, initial=self._lines + 1)
-        for (key, body), line in zip(self.bodies.items(), lines, strict=False):
+        feeds = accumulate(map(methodcaller("count", b"\n"), self.bodies.values()), initial=self._lines + 1)
+        for above, ((key, body), feeds_above) in enumerate(zip(self.bodies.items(), feeds, strict=False)):
             if key not in keys:
                 continue
+            line = feeds_above + 2 * above  # each block has two lines more than its body has line feeds
             fields = bodies.fields(body)
             assert fields is not None, "are_plain was not asked"
             rows[key.decode()] = (

@@ -82,7 +82,6 @@ def test_the_blocks_of_a_fleet_are_taken_and_its_lines_are_counted() -> None:
         "\ufeffa:\n  on: true\n",
         "a: {on: true}\n",
         "$where:\n  on: true\n",
-        "a:\n  on: true\n...\n",
         "a:\n  on: \x07\n",
         "# \u2028b:\na:\n  on: true\n",
     ],
@@ -91,7 +90,19 @@ def test_anything_else_is_left_to_others(text: str) -> None:
     assert RowBlocks.of("f.yaml", text.encode()) is None
 
 
-@pytest.mark.parametrize("body", ['  on: "a\nb:\n  on: b"\n', "  on: [a]\n", "  on: &x a\n", "  on: |\n   a\n", "\n"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        '  on: "a\nb:\n  on: b"\n',
+        "  on: [a]\n",
+        "  on: &x a\n",
+        "  on: |\n   a\n",
+        "\n",
+        "  on: true\n...\n",
+        "  on: true\n.b:\n  on: true\n",
+        "  on: true\n$where:\n  on: true\n",
+    ],
+)
 def test_what_only_a_parser_understands_is_not_plain(body: str) -> None:
     bodies = Bodies()
     blocks = RowBlocks.of("f.yaml", f"a:\n{body}c:\n  on: true\n".encode())
