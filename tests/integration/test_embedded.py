@@ -25,7 +25,10 @@ TOP = Path(__file__).parents[2]
 ROOT = os.geteuid() == 0
 # Starts a server, says where, and goes on until it is told or killed; the last word decides how the block ends.
 OWNER = """
-import sys
+import signal, sys
+# As in a terminal, whoever began the tests: below `nohup`, and in the background, these are ignored.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from reconciler.embedded import NOT_DURABLE, EmbeddedPostgres, folder_in_memory
 with EmbeddedPostgres(settings=NOT_DURABLE, parent=folder_in_memory()) as server:
     print(server.port, server.folder, server.psql, server.url, flush=True)

@@ -114,9 +114,11 @@ class Shops:
         assert problems == []
         return Project(self._definitions, desired, REVISION, None, None)
 
-    def deliver(self, what: Pass = Pass(), connection: DatabaseConnection | None = None) -> Delivered:  # noqa: B008
+    def deliver(
+        self, what: Pass = Pass(), connection: DatabaseConnection | None = None, *, timeout: str = "30s"  # noqa: B008
+    ) -> Delivered:
         """A pass over the outbox, with all the time that it takes."""
-        policy = replace(self._definitions.policy.delivery, timeout="30s")
+        policy = replace(self._definitions.policy.delivery, timeout=timeout)
         return deliver(connection or self.connection, policy, what)
 
     def outbox(self, *columns: str) -> list[Any]:
