@@ -79,9 +79,7 @@ class GitRepo:
             environment |= {f"GIT_{role}_NAME": name, f"GIT_{role}_EMAIL": email.rstrip(">")}
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", f"--message={message}", environment=environment)
-        head = (self.path / ".git" / "HEAD").read_text(encoding="utf-8").strip()
-        branch = self.path / ".git" / head.removeprefix("ref: ")  # just written, so it stands in a file of its own
-        return branch.read_text(encoding="utf-8").strip() if head.startswith("ref: ") else head
+        return self.head
 
     @property
     def head(self) -> str:
