@@ -413,13 +413,10 @@ def prepare_applied(
     return record
 
 
-def record_marks(connection: Connection[Any], marks: dict[FieldKey, Mark]) -> None:
-    """Store these marks, whole."""
-    if not marks:
-        return
+def prepare_marks(connection: Connection[Any], marks: Mapping[FieldKey, Mark]) -> Callable[[], None]:
+    """What stores these marks, whole, once it is called."""
     fields = list(marks)
-    connection.execute(
-        """
+    statement = """
         INSERT INTO reconciler.mark (table_name, key, field, killed_at, killed_by, seen_at, seen_value, seen_entry,
                                      glass, spent)
         SELECT m.table_name, m.key, m.field, m.killed_at, m.killed_by, m.seen_at, m.seen_value, m.seen_entry, m.glass,
@@ -431,20 +428,30 @@ def record_marks(connection: Connection[Any], marks: dict[FieldKey, Mark]) -> No
            SET killed_at = excluded.killed_at, killed_by = excluded.killed_by, seen_at = excluded.seen_at,
                seen_value = excluded.seen_value, seen_entry = excluded.seen_entry, glass = excluded.glass,
                spent = excluded.spent
-        """,
-        (
-            text_array([table for table, _, _ in fields]),
-            text_array([key for _, key, _ in fields]),
-            text_array([field for _, _, field in fields]),
-            nullable_text_array(_moment(mark.killed_at) for mark in marks.values()),
-            nullable_text_array(mark.killed_by for mark in marks.values()),
-            nullable_text_array(_moment(mark.seen_at) for mark in marks.values()),
-            nullable_text_array(to_text(mark.seen_value) if mark.seen_at else None for mark in marks.values()),
-            nullable_text_array(mark.seen_entry for mark in marks.values()),
-            nullable_text_array(mark.glass for mark in marks.values()),
-            text_array([" ".join(mark.spent) for mark in marks.values()]),
-        ),
+        """
+    columns = (
+        text_array([table for table, _, _ in fields]),
+        text_array([key for _, key, _ in fields]),
+        text_array([field for _, _, field in fields]),
+        nullable_text_array(_moment(mark.killed_at) for mark in marks.values()),
+        nullable_text_array(mark.killed_by for mark in marks.values()),
+        nullable_text_array(_moment(mark.seen_at) for mark in marks.values()),
+        nullable_text_array(to_text(mark.seen_value) if mark.seen_at else None for mark in marks.values()),
+        nullable_text_array(mark.seen_entry for mark in marks.values()),
+        nullable_text_array(mark.glass for mark in marks.values()),
+        text_array([" ".join(mark.spent) for mark in marks.values()]),
     )
+
+    def record() -> None:
+        if fields:
+            connection.execute(statement, columns)
+
+    return record
+
+
+def record_marks(connection: Connection[Any], marks: Mapping[FieldKey, Mark]) -> None:
+    """Store these marks, whole."""
+    prepare_marks(connection, marks)()
 
 
 def _json(value: Json | Missing) -> str | None:

@@ -6,7 +6,7 @@ nothing; how each is written is told in `apply`, `audit`, `ledger` and `ledger_s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 
 from psycopg import Pipeline
@@ -18,10 +18,10 @@ from reconciler.connection import DatabaseConnection
 from reconciler.decide import Decision
 from reconciler.errors import Refused
 from reconciler.fit import relation_of
-from reconciler.ledger import PARTIAL, RunRecord, prepare_applied, prepare_changes, record_marks, record_run
+from reconciler.ledger import PARTIAL, RunRecord, prepare_applied, prepare_changes, prepare_marks, record_run
 from reconciler.ledger_sync import record_pending
 from reconciler.marks import Doer, marks_after
-from reconciler.model import Action, Change, RowKey
+from reconciler.model import Action, Change, FieldKey, Mark, RowKey
 from reconciler.project import Project
 
 __all__ = ["write_run"]
@@ -47,22 +47,12 @@ def write_run(connection: DatabaseConnection, project: Project, decision: Decisi
     with connection.pipeline() if Pipeline.is_supported() else nullcontext() as pipeline:
         record_run(connection, run)
         writer = _Writer(connection, pipeline, project, decision, run, made, actor)
-        writer.write()
-        marks = marks_after(
-            plan.changes,
-            decision.marks,
-            desired=decision.desired,
-            tables=tables,
-            now=decision.now,
-            doer=_doer(run),
-        )
-        count = writer.finish()
+        count = writer.write()
         is_part = bool(plan.scope.rows) or run.outcome == PARTIAL
         if (project.matches or decision.head.has_matches) and not (run.dirty or run.ahead or is_part):
             from reconciler.fleets import record_entries  # few projects have any
 
             record_entries(connection, project, plan.scope.tables or tuple(tables), run.id, decision.now)
-        record_marks(connection, marks)
         if project.listing is not None:
             record_pending(connection, *_pending_after(decision, run))
     if count != len(writes):
@@ -97,21 +87,22 @@ class _Writer:
         self._events = {name: table.definition.audit.event for name, table in self._tables.items()}
         self._changes = 0
         self._entries = 0
-        self._unfinished: Iterator[None] = iter(())
+        self._marks: dict[RowKey, dict[FieldKey, Mark]] = {}
+        for field, mark in decision.marks.items():
+            self._marks.setdefault(field[:2], {})[field] = mark
 
-    def write(self) -> None:
-        """Send all of it, but for what the ledger holds after the last piece."""
+    def write(self) -> int:
+        """Write all of it. Returns the number of audit entries."""
+        before: Iterator[None] = iter(())
         for changes in _pieces(self._decision.plan.changes):
             piece = self._piece(changes)
             next(piece)
-            self.finish()
+            next(before, None)
             next(piece)
-            self._unfinished = piece
-
-    def finish(self) -> int:
-        """Send what is left. Returns the number of audit entries so far."""
-        next(self._unfinished, None)
-        self._unfinished = iter(())
+            before = piece
+        record_marks_of_others = self._prepare_marks((), list(self._marks))
+        next(before, None)
+        record_marks_of_others()
         return self._entries
 
     def _piece(self, changes: Sequence[Change]) -> Iterator[None]:
@@ -120,7 +111,8 @@ class _Writer:
         writes = [change for change in changes if change.action.writes]
         ordinals = range(self._changes, self._changes + len(writes))
         self._changes += len(writes)
-        seen = {row: known for row in self._rows_of(changes) if (known := self._seen(row)) is not None}
+        rows = {(change.table, change.key) for change in changes}
+        seen = {row: known for row in rows if (known := self._seen(row)) is not None}
         tenants = {row: known.tenant for row, known in seen.items()} | self._made
         tenants_of_writes = tenants_of(writes, self._tables, tenants, self._audit)
         record_changes = prepare_changes(connection, run.id, writes, tenants_of_writes, ordinals.start)
@@ -133,6 +125,7 @@ class _Writer:
         record_what_applies = prepare_applied(
             connection, run.id, applied_after(changes, self._decision.seen) if settles else {}
         )
+        record_marks = self._prepare_marks(changes, rows)
         yield
         entries = None
         if writes:
@@ -147,11 +140,20 @@ class _Writer:
         for hashes_of_rows in written:
             hashes |= hashes_of_rows()
         record_what_applies(_of_settled_rows(hashes, changes))
+        record_marks()
         self._entries += entries.rowcount if entries is not None else 0
         yield
 
-    def _rows_of(self, changes: Sequence[Change]) -> set[RowKey]:
-        return {(change.table, change.key) for change in changes}
+    def _prepare_marks(self, changes: Sequence[Change], rows: Iterable[RowKey]) -> Callable[[], None]:
+        """What stores the marks of these rows; `changes` are all that the plan says of them."""
+        known: dict[FieldKey, Mark] = {}
+        for row in rows:
+            known |= self._marks.pop(row, {})
+        decision = self._decision
+        marks = marks_after(
+            changes, known, desired=decision.desired, tables=self._tables, now=decision.now, doer=_doer(self._run)
+        )
+        return prepare_marks(self._connection, marks)
 
     def _seen(self, row: RowKey) -> Seen | None:
         table, key = row
