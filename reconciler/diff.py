@@ -63,9 +63,10 @@ def diff_row(
     for name in sorted({*asked, *applied}):
         before, has = applied.get(name, MISSING), there.get(name, MISSING)
         mark, field = marks.get(name), table.fields.get(name)
-        in_sync = name in asked and equal(asked[name], before) and equal(before, has)
-        if in_sync and mark is None and field is not None:
-            continue  # as most fields are, of which `_decide` says the same
+        if mark is None and field is not None and name in asked:
+            wish = asked[name]
+            if (wish is before or equal(wish, before)) and (before is has or equal(before, has)):
+                continue  # as most fields are, of which `_decide` says the same
         wanted = desired.values.get(name) if desired is not None else None
         verdict = _decide(field, wanted, before, has, mark)
         if verdict is None:

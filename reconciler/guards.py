@@ -103,7 +103,7 @@ def waivers_of(value: Value | None) -> list[str]:
 
 def _guarded(change: Change, situation: Situation) -> Change:
     asked = _asked(change, situation.tables)
-    if asked is None:
+    if asked is None or not _may_object(asked, situation):
         return change
     hold, waived = _ask_guards(asked, situation)
     if hold is None:
@@ -187,6 +187,12 @@ def _ask_guards(change: Change, situation: Situation) -> tuple[Hold | None, dict
         else:
             waived[hold.guard] = reason
     return (max(holds, key=_how_long), {}) if holds else (None, waived)
+
+
+def _may_object(change: Change, situation: Situation) -> bool:
+    """Whether any guard is set up where the change is: of most fields, none is."""
+    field = _field(change, situation.tables)
+    return (field is not None and field.restore is not None) or bool(situation.frozen) or not situation.committed
 
 
 def _how_long(hold: Hold) -> tuple[bool, bool, str]:
