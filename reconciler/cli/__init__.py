@@ -16,10 +16,14 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
+_A_MOMENT = 0.001
+"""Seconds after which what is being collected is gone."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _interrupt_once_more
     # The process is short and makes a million objects that all stay: looking for garbage among them is a third of it.
     gc.disable()
     try:
@@ -58,9 +62,28 @@ def _end(code: int) -> NoReturn:
     os._exit(code)
 
 
+def _interrupt_once_more(ignored: sys.UnraisableHookArgs) -> None:
+    """Let an interruption that came while an object was being collected come again, a moment later.
+
+    The interpreter ignores what is raised in there, with a traceback, and the user's Ctrl-C would be lost.
+    """
+    if isinstance(ignored.exc_value, KeyboardInterrupt):
+        signal.signal(signal.SIGALRM, _as_terminated)
+        signal.setitimer(signal.ITIMER_REAL, _A_MOMENT)
+    else:
+        sys.__unraisablehook__(ignored)
+
+
+def _as_terminated(_signal: int, frame: FrameType | None) -> None:
+    """Whatever SIGTERM does by now: once something is committed, it says so."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if callable(handler):
+        handler(signal.SIGTERM, frame)
+
+
 def _ignore_signals() -> None:
     """All is done and said; the interpreter's own end takes no interruption without a traceback."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
 
 
