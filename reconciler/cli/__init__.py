@@ -22,6 +22,8 @@ _A_MOMENT = 0.001
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)
     sys.unraisablehook = _interrupt_once_more
     # The process is short and makes a million objects that all stay: looking for garbage among them is a third of it.

@@ -1,4 +1,6 @@
-"""A signal that comes while an object is being collected, where the interpreter ignores what is raised."""
+"""A signal at a moment that the interpreter itself answers with a traceback: while an object is being collected, where
+what is raised is ignored, and before the program's own beginning.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,31 @@ main([])
 """
 
 
+EARLY = """
+import os
+import runpy
+import signal
+import sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "reconciler.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+runpy.run_module("reconciler", run_name="__main__")
+"""
+
 COMMITTED = "let_signals_end_the_process('All of it was applied.')"
 
 
 def ended(before: str = "", after: str = "", number: int = signal.SIGTERM) -> tuple[int, str]:
     """The exit code and the words of a process that gets the signal between the two."""
-    program = PROGRAM.format(number=int(number), before=before, after=after)
+    return ended_as(PROGRAM.format(number=int(number), before=before, after=after))
+
+
+def ended_as(program: str) -> tuple[int, str]:
+    """The exit code and the words of a Python program."""
     done = subprocess.run(
         [sys.executable, "-c", program], env=clean_environment(), cwd=TOP, capture_output=True, text=True, timeout=30,
         check=False,
@@ -64,3 +85,7 @@ def test_what_else_is_ignored_is_still_said() -> None:
     code, words = ended(before="Collected.__del__ = lambda self: 1 / 0", after="return 0")
     assert code == 0
     assert "ZeroDivisionError" in words
+
+
+def test_what_comes_before_the_program_begins_ends_it_as_it_would_any() -> None:
+    assert ended_as(EARLY) == (-signal.SIGINT, "")
