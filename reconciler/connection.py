@@ -15,7 +15,6 @@ connection counts only when it has answered a query.
 from __future__ import annotations
 
 import selectors
-import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -306,6 +305,8 @@ def _resolve(host: Host, deadline: float) -> list[Host] | Failure:
     """
     if host.name.replace(".", "").isdigit() or ":" in host.name:
         return [Host(host.name, host.port, host.name)]
+    import socket  # most addresses are numbers, or a name for which libpq has one
+
     answers: list[list[Host] | Failure] = []
 
     def look_up() -> None:

@@ -42,7 +42,8 @@ DEFAULT_EVENTS: Callable[[bytes], Events] = EventParser
 # Which bytes a parser is shown -------------------------------------------------------------------------------------
 
 _ORDINARY = bytes([*range(0x20, 0x7F), 0x09, 0x0A, 0x0D])
-_REFUSED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+# Compiled where a file has other than ordinary bytes: most have none.
+_REFUSED = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]"
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
 
@@ -67,8 +68,8 @@ def check_text(path: str, data: bytes, problems: list[Problem]) -> bytes | None:
         problems.append(Problem(message, place, "save the file as UTF-8"))
         return None
     # Without the ordinary bytes there is little left to search, and what is left is UTF-8 still.
-    if _REFUSED.search(unusual.decode()):
-        position = next(_REFUSED.finditer(text)).start()
+    if re.search(_REFUSED, unusual.decode()):
+        position = next(re.finditer(_REFUSED, text)).start()
         code = ord(text[position])
         hint = (
             "is this a binary file, or UTF-16?" if code == 0 else f'in double quotes it can be written "\\u{code:04x}"'

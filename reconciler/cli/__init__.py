@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # The process is short and makes a million objects that all stay: looking for garbage among them is a third of it.
     gc.disable()
     try:
+        import reconciler.libraries  # noqa: F401  the first of all
         from reconciler.cli.app import run
 
         code = run(sys.argv[1:] if arguments is None else list(arguments))

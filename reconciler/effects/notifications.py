@@ -6,7 +6,6 @@ failed, and so can write nothing, entries to be sent at once. Pure, but for the 
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 
 from reconciler.canonical import to_text
+from reconciler.digests import sha256
 from reconciler.effects import messages
 from reconciler.effects.delivery_policy import Event, Notification
 from reconciler.effects.following import Outgoing
@@ -90,7 +90,7 @@ def _digest(changes: Iterable[Change]) -> str:
         ]
         for change in changes
     ]
-    return hashlib.sha256(to_text(told).encode()).hexdigest()
+    return sha256(to_text(told).encode()).hexdigest()
 
 
 def _entry(
