@@ -37,6 +37,25 @@ Data = Mapping[str, Json]
 """Field to canonical value; not to be changed, since rows that have the same share it."""
 
 
+class Sought(msgspec.Struct, frozen=True):
+    """The rows of a table that are looked at: those of `desired`, and those that the ledger knows, if there is one.
+
+    `only_keys` limits what the ledger knows to these rows; None means the whole table, so that rows which git no longer
+    names are found.
+    """
+
+    table: Table
+    relation: Relation
+    desired: Mapping[str, Row]
+    has_ledger: bool
+    only_keys: Sequence[str] | None
+
+    def same_key(self, key: str) -> str:
+        """The key as the desired row has it, if there is one: a hundred thousand texts need not be held twice."""
+        row = self.desired.get(key)
+        return row.key if row is not None else key
+
+
 class Seen(msgspec.Struct, frozen=True, gc=False):
     """One row that is not in sync. `actual` is None where the row does not exist, `base` where nothing was applied.
 
@@ -62,30 +81,19 @@ class Mismatch(msgspec.Struct, frozen=True):
     location: Location | None
 
 
-def compare(
-    connection: Connection[Any],
-    table: Table,
-    relation: Relation,
-    desired: Mapping[str, Row],
-    *,
-    has_ledger: bool,
-    only_keys: Sequence[str] | None,
-) -> list[Seen]:
+def compare(connection: Connection[Any], sought: Sought) -> list[Seen]:
     """Every row that is not in sync, in order of key; one statement whatever the number of rows.
 
     Of desired only a digest of each row travels, to be compared with the ledger's: parsing a hundred thousand JSON
     documents takes the server longer than all the rest. Where the two are the same, the row is in sync if the table
     agrees with the ledger.
-
-    `only_keys` limits what the ledger knows to these rows; None means the whole table, so that rows which git no longer
-    names are found.
     """
-    document, label = _document(_managed_columns(table, relation)), _label(table, relation)
-    rows = _differing(connection, table, relation, desired, has_ledger, only_keys, (document, label))
+    table, relation = sought.table, sought.relation
+    rows = _differing(connection, sought, (_document(_managed_columns(table, relation)), _label(table, relation)))
     read = _Documents().read
     return [
         Seen(
-            _same_key(key, desired),
+            sought.same_key(key),
             read(document) if exists else None,
             read(base) if base is not None else None,
             label,
@@ -94,34 +102,21 @@ def compare(
     ]
 
 
-def find_and_lock(
-    connection: Connection[Any],
-    table: Table,
-    relation: Relation,
-    desired: Mapping[str, Row],
-    *,
-    has_ledger: bool,
-    only_keys: Sequence[str] | None,
-) -> list[Seen]:
+def find_and_lock(connection: Connection[Any], sought: Sought) -> list[Seen]:
     """The same rows, locked: what is seen of them is read under the lock, once, and stays so until the commit."""
     read = _Documents().read
-    rows = _differing(connection, table, relation, desired, has_ledger, only_keys, ())
-    bases = {_same_key(key, desired): read(base) if base is not None else None for key, base, _exists in rows}
-    return _locked(connection, table, relation, bases) if bases else []
+    rows = _differing(connection, sought, ())
+    bases = {sought.same_key(key): read(base) if base is not None else None for key, base, _exists in rows}
+    return _locked(connection, sought.table, sought.relation, bases) if bases else []
 
 
 def _differing(
-    connection: Connection[Any],
-    table: Table,
-    relation: Relation,
-    desired: Mapping[str, Row],
-    has_ledger: bool,
-    only_keys: Sequence[str] | None,
-    columns: Sequence[sql.Composable],
+    connection: Connection[Any], sought: Sought, columns: Sequence[sql.Composable]
 ) -> Iterator[tuple[Any, ...]]:
     """The rows that are not in sync, in order of key: the key, what is applied, whether the row is there, and
     `columns`.
     """
+    table, relation, desired, only_keys = sought.table, sought.relation, sought.desired, sought.only_keys
     applied = sql.SQL("l.applied")
     differs = [
         sql.SQL("OR ({base} IS DISTINCT FROM {actual} AND l.applied ? {name})").format(
@@ -154,7 +149,7 @@ def _differing(
         key=sql.Identifier(table.definition.key),
         key_type=sql.SQL(_key_type(table, relation)),
         among=_among(connection, table, relation, "only") if is_limited else sql.SQL("true"),
-        ledger=_ledger(has_ledger=has_ledger, limited=only_keys is not None),
+        ledger=_ledger(has_ledger=sought.has_ledger, limited=only_keys is not None),
         table=relation.identifier,
         differs=sql.SQL(" ").join(differs),
     )
@@ -230,12 +225,6 @@ def _among(connection: Connection[Any], table: Table, relation: Relation, parame
     return sql.SQL("{} = ANY (%({})s::text[]::{}[])").format(
         key, sql.SQL(parameter), sql.SQL(_key_type(table, relation))
     )
-
-
-def _same_key(key: str, desired: Mapping[str, Row]) -> str:
-    """The key as the desired row has it, if there is one: a hundred thousand texts need not be held twice."""
-    row = desired.get(key)
-    return row.key if row is not None else key
 
 
 def expectations(

@@ -9,15 +9,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from psycopg import Connection
 
-from reconciler.actual import Mismatch, Seen, compare, count_rows, expectations
+from reconciler.actual import Mismatch, Seen, Sought, compare, count_rows, expectations
 from reconciler.blast import refusals, tables_to_count
 from reconciler.canonical import to_text
-from reconciler.catalog import Catalog, Relation, read_catalog
+from reconciler.catalog import Catalog, read_catalog
 from reconciler.change_path import LookedAt, look_at_part, look_where_needed
 from reconciler.connection import is_rehearsing
 from reconciler.diff import diff_row
@@ -35,21 +35,8 @@ from reconciler.plan import Counts, EffectSummary, Notice, Plan, Scope, count, f
 from reconciler.project import Project
 from reconciler.schema import Table
 
-
-class Look(Protocol):
-    """How a run looks at the rows of a table that are not in sync: `compare`, or `find_and_lock`."""
-
-    def __call__(
-        self,
-        connection: Connection[Any],
-        table: Table,
-        relation: Relation,
-        desired: Mapping[str, Row],
-        *,
-        has_ledger: bool,
-        only_keys: Sequence[str] | None,
-    ) -> list[Seen]:
-        """Those rows, in order of key."""
+Look = Callable[[Connection[Any], Sought], list[Seen]]
+"""How a run looks at the rows of a table that are not in sync, in order of key: `compare`, or `find_and_lock`."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -315,16 +302,9 @@ def _look_at_rows(
     seen: dict[str, dict[str, Seen]] = {}
     for name, only in _tables_in_scope(project, scope):
         table = project.definitions.tables[name]
-        relation = relation_of(catalog, table)
-        rows = look(
-            connection,
-            table,
-            relation,
-            desired.get(name, {}),
-            has_ledger=catalog.has_ledger,
-            only_keys=keys[name] if only is None and keys is not None else only,
-        )
-        seen[name] = {row.key: row for row in rows}
+        only_keys = keys[name] if only is None and keys is not None else only
+        sought = Sought(table, relation_of(catalog, table), desired.get(name, {}), catalog.has_ledger, only_keys)
+        seen[name] = {row.key: row for row in look(connection, sought)}
     return seen
 
 

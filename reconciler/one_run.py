@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,10 +16,9 @@ import msgspec
 from psycopg import Connection
 
 from reconciler import __version__
-from reconciler.actual import Seen, compare, find_and_lock
+from reconciler.actual import Seen, Sought, compare, find_and_lock
 from reconciler.aftermath import deliver_effects, write_effects
 from reconciler.apply import take_lock
-from reconciler.catalog import Relation
 from reconciler.connection import DatabaseConnection
 from reconciler.decide import Decision, Inputs, decide
 from reconciler.errors import Failed, OutcomeUnknown
@@ -27,12 +26,11 @@ from reconciler.forbidding import refuse_if_others_applied, refuse_what_must_not
 from reconciler.guards import CheckResult
 from reconciler.ledger import PARTIAL, BatchRecord, RunRecord
 from reconciler.lost_answer import answering, was_committed
-from reconciler.model import Action, FieldKey, Row, RowKey
+from reconciler.model import Action, FieldKey, RowKey
 from reconciler.outcome import Outcome
 from reconciler.plan import Notice, Plan, Revision
 from reconciler.project import Project
 from reconciler.request import Ending, Origin, Request
-from reconciler.schema import Table
 from reconciler.transaction import begin_read_write
 from reconciler.writing import write_run
 
@@ -214,19 +212,10 @@ def _may_be_asked(project: Project, decision: Decision) -> bool:
     return any(change.field in tables[change.table].proofs for change in decision.plan.writes)
 
 
-def _locked_where_writable(
-    connection: Connection[Any],
-    table: Table,
-    relation: Relation,
-    desired: Mapping[str, Row],
-    *,
-    has_ledger: bool,
-    only_keys: Sequence[str] | None,
-) -> list[Seen]:
+def _locked_where_writable(connection: Connection[Any], sought: Sought) -> list[Seen]:
     """`find_and_lock`, but for a role that may update nothing: it cannot lock, and is told of all that it lacks."""
-    may_lock = any(column.may_update for column in relation.columns.values())
-    look = find_and_lock if may_lock else compare
-    return look(connection, table, relation, desired, has_ledger=has_ledger, only_keys=only_keys)
+    may_lock = any(column.may_update for column in sought.relation.columns.values())
+    return find_and_lock(connection, sought) if may_lock else compare(connection, sought)
 
 
 def _outcome(request: Request, decision: Decision, run: RunRecord, audit_entries: int) -> Outcome:

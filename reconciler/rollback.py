@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from reconciler.actual import Seen, compare
+from reconciler.actual import Seen, Sought, compare
 from reconciler.blast import TRAILER as ALLOW_CHANGES
 from reconciler.canonical import equal, to_text
 from reconciler.catalog import read_catalog
@@ -248,8 +248,8 @@ def _look(connection: DatabaseConnection, project: Project, rows: set[RowKey]) -
             # Rows of which nothing is desired differ from whatever the ledger has, so all of them come back.
             asked = {key: Row(name, key, {}) for key in keys}
             if keys:
-                found = compare(connection, table, relation_of(catalog, table), asked, has_ledger=True, only_keys=keys)
-                seen |= {(name, row.key): row for row in found}
+                sought = Sought(table, relation_of(catalog, table), asked, has_ledger=True, only_keys=keys)
+                seen |= {(name, row.key): row for row in compare(connection, sought)}
         wanted = {name: [key for of_table, key in rows if of_table == name] for name in definitions.tables}
         project = with_matching_rows(connection, project, catalog, wanted)
     return seen, project

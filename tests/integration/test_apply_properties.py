@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from reconciler import actual, writing
-from reconciler.actual import compare
+from reconciler.actual import Sought, compare
 from reconciler.canonical import equal, from_text, to_text
 from reconciler.catalog import read_catalog
 from reconciler.connection import DatabaseConnection
@@ -217,7 +217,7 @@ def test_the_comparison_in_the_server_finds_exactly_the_rows_that_one_in_python_
         for name, table in definitions.tables.items():
             desired = world.project.desired.get(name, {})
             relation = relation_of(catalog, table)
-            rows = compare(connection, table, relation, desired, has_ledger=True, only_keys=None)
+            rows = compare(connection, Sought(table, relation, desired, has_ledger=True, only_keys=None))
             found |= {(name, row.key) for row in rows}
     assert found == {(change.table, change.key) for change in naive}
     plan = world.plan()
