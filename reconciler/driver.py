@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType
 from typing import Any, TypeVar
@@ -82,10 +83,14 @@ def _load() -> None:
     import psycopg  # noqa: F401
 
 
-_NAMED = Later("inspect", signature=lambda _class: "()")
-"""For dataclasses, which names the signature in what it writes about a class; afterwards it is what it says."""
+_FOR_DATACLASSES: dict[str, Callable[[type], Any]] = {
+    "signature": lambda _class: "()",  # it stands in what is written about a class that says nothing itself
+    "get_annotations": lambda of_class: vars(of_class).get("__annotations__", {}),  # since Python 3.12
+}
+_INSPECT = Later("inspect", **_FOR_DATACLASSES)
+"""Enough for psycopg's dataclasses; afterwards it is what it says."""
 
-import_lean("dataclasses", lambda: __import__("dataclasses"), _NAMED, patterns_later())
+import_lean("dataclasses", lambda: __import__("dataclasses"), _INSPECT, patterns_later())
 import_lean(
     "psycopg",
     _load,
@@ -111,6 +116,7 @@ import_lean(
     Later("socket"),
     patterns_later(),
 )
-vars(_NAMED).pop("signature", None)
+for name in _FOR_DATACLASSES:
+    vars(_INSPECT).pop(name, None)
 
 import psycopg  # noqa: E402  it is there by now
