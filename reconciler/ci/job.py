@@ -41,7 +41,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     environment: Mapping[str, str]
     connect: Callable[[], DatabaseConnection]
-    committed: Callable[[], None]
+    committed: Callable[..., None]
     proving: Proving
     plan_out: Path | None
     branch: str | None

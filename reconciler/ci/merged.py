@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from reconciler.aftermath import telling_of_failure, telling_of_wrong_state
 from reconciler.ci.job import Job, Result, titles_of
@@ -40,9 +41,9 @@ def apply_merged(job: Job) -> Result:
     project: Project | None = None
     moments: list[datetime] = []
 
-    def committed() -> None:
+    def committed(*said: Any) -> None:
         moments.append(datetime.now(UTC))
-        job.committed()
+        job.committed(*said)
 
     try:
         with telling_of_wrong_state(partial(origin_of, job.environment)):
@@ -61,7 +62,7 @@ def apply_merged(job: Job) -> Result:
                 return _stale(job, error, overtaken)
     except ReconcileError as error:
         return _failed(job, error, project)
-    return _applied(job, project, outcome, moments[0] if moments else datetime.now(UTC))
+    return _applied(job, project, outcome, moments[-1] if moments else datetime.now(UTC))
 
 
 def _applied(job: Job, project: Project, outcome: Outcome, at: datetime) -> Result:

@@ -19,6 +19,7 @@ from reconciler.cli.options import (
 from reconciler.cli.output import put, say
 from reconciler.cli.target import one_target_option
 from reconciler.connection import DatabaseConnection
+from reconciler.errors import UsageProblem
 
 
 @click.command("ci")
@@ -54,6 +55,12 @@ from reconciler.connection import DatabaseConnection
     help="For apply: let up to N rows change, whatever the policy's blast limit says. Needs --reason.",
 )
 @click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="For apply: in transactions of at most N rows each, kills first, so that no lock is held for long.",
+)
+@click.option(
     "--lock-timeout",
     type=Seconds(),
     default="5m",
@@ -75,6 +82,7 @@ def command(
     code_quality: Path | None,
     reason: str | None,
     allow_changes: int | None,
+    batch: int | None,
     lock_timeout: float,
     no_verify: bool,
     verify_within: float | None,
@@ -102,6 +110,8 @@ def command(
         return open_from_environment(connect_timeout, statement_timeout, wait)
 
     proving = proving_of(no_verify, verify_within, "" if mode == "apply" else "the mode apply")
+    if batch is not None and mode != "apply":
+        raise UsageProblem("--batch is for an apply: add the mode apply")
     name = project_name(directory)
     where = surroundings_of(os.environ, silent=no_comment)
     request = Request(
@@ -111,6 +121,7 @@ def command(
         reason=reason,
         allow_changes=allow_changes or 0,
         lock_timeout_ms=int(lock_timeout * 1000),
+        batch=batch,
     )
     job = Job(
         request=request,

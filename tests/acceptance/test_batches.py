@@ -183,3 +183,22 @@ def test_options_that_do_not_go_together_are_named(crowd: Project) -> None:
     done = crowd.run("--batch", "3", "--allow-dirty", "--reason", "INC-1")
     assert_plainly_refused(done, 64, "--batch applies a commit")
     assert crowd.run("--batch", "0").code == 64
+
+
+# In a job of CI
+
+
+def test_a_job_of_ci_applies_in_batches(crowd: Project) -> None:
+    done = crowd.succeed("ci", "apply", *BATCH)
+    assert "in 4 batches" in done.out
+    assert [run["outcome"] for run in crowd.runs()] == ["partial"] * 3 + ["applied"]
+    assert limits(crowd) == [60] * 10
+
+
+def test_a_job_of_ci_that_fails_between_two_batches_says_what_was_applied(crowd: Project) -> None:
+    with held(crowd, KEYS[6]):
+        done = crowd.run("ci", "apply", "--batch", "3", "--lock-timeout", "0.2s")
+    assert done.code == 1, str(done)
+    assert "2 batches were applied, of 4 (6 rows" in " ".join(done.out.split())
+    assert "2 batches were applied" in (crowd.directory / "reconcile.md").read_text()
+    assert_completed_by(crowd, "ci", "apply")

@@ -112,6 +112,8 @@ def test_what_is_about_an_apply_is_refused_elsewhere(project: Project) -> None:
     project.commit_state(KILL)
     done = project.run("ci", "plan", "--no-verify")
     assert (done.code, "--no-verify is for an apply" in done.err) == (64, True), str(done)
+    done = project.run("ci", "plan", "--batch", "5")
+    assert (done.code, "--batch is for an apply" in done.err) == (64, True), str(done)
     assert project.run("ci", "apply", "--no-verify").code == 0
     assert len(project.entries()) == 1
 
