@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-import reconciler.driver  # isort: skip  # noqa: F401  before any other import of psycopg
+import reconciler.database.driver  # isort: skip  # noqa: F401  before any other import of psycopg
 from psycopg import Connection, sql
 
 from reconciler.canonical import digest, from_text, row_digest, text_array, to_text, uuid_array

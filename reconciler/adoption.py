@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.canonical import to_text
-from reconciler.committing import message_of
-from reconciler.edit import Edit
-from reconciler.edit_files import EditedFile, edit_files
+from reconciler.editing.committing import message_of
+from reconciler.editing.edit import Edit
+from reconciler.editing.files import EditedFile, edit_files
 from reconciler.model import Action, Change, Direction, Finding, Missing
 from reconciler.plan import Plan
 from reconciler.schema import Definitions

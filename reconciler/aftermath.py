@@ -14,7 +14,8 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from reconciler.commit import Commit
-from reconciler.connection import DatabaseConnection, is_rehearsing
+from reconciler.database.connection import DatabaseConnection, is_rehearsing
+from reconciler.database.transaction import begin_read_only
 from reconciler.decide import Decision
 from reconciler.effects.backlog import count_of_run
 from reconciler.effects.delivery import Delivered, Pass, deliver
@@ -31,7 +32,6 @@ from reconciler.outcome import EffectCounts, Outcome
 from reconciler.plan import Notice
 from reconciler.policy import Policy
 from reconciler.project import Project
-from reconciler.transaction import begin_read_only
 
 _AT_MOST_S = 60.0
 """How long an apply goes on delivering, its own effects first; the next run, or `reconcile deliver`, does the rest."""

@@ -16,7 +16,8 @@ from reconciler.actual import read_tenant
 from reconciler.apply import take_lock
 from reconciler.audit import row_exists, write_note
 from reconciler.catalog import Catalog, read_catalog
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_write
 from reconciler.diff import ASKED
 from reconciler.errors import NotAsExpected, Problem, Refused, UsageProblem
 from reconciler.fields import format_timestamp
@@ -25,7 +26,6 @@ from reconciler.ledger import end_freezes, read_marks, record_freeze, record_mar
 from reconciler.marks import released
 from reconciler.model import FieldKey, Json
 from reconciler.schema import Definitions
-from reconciler.transaction import begin_read_write
 
 
 class Note(msgspec.Struct, frozen=True):

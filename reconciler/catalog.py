@@ -18,7 +18,7 @@ import msgspec
 from psycopg import Connection, sql
 
 from reconciler.canonical import EXACT
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
 from reconciler.model import Json
 
 INTEGER_BITS = {"int2": 16, "int4": 32, "int8": 64}

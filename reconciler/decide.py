@@ -19,7 +19,7 @@ from reconciler.blast import refusals, tables_to_count
 from reconciler.canonical import to_text
 from reconciler.catalog import Catalog, read_catalog
 from reconciler.change_path import LookedAt, look_at_part, look_where_needed
-from reconciler.connection import is_rehearsing
+from reconciler.database.connection import is_rehearsing
 from reconciler.diff import diff_row
 from reconciler.effects.following import count_following
 from reconciler.errors import InvalidInput, NotAsExpected, Problem, UsageProblem, nearest

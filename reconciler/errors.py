@@ -16,7 +16,7 @@ The tree (exit codes are frozen, see README, "Exit codes")::
      └── UsageProblem       64   options that do not go together
 
 A message says what is wrong, where, and what to do next. None holds a password: what comes from a driver passes
-through `driver_errors.translate` first.
+through `database.driver_errors.translate` first.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.audit import row_exists
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
 from reconciler.decide import Decision
 from reconciler.errors import NotAsExpected, Problem, Refused, Stale
 from reconciler.fit import problems_of_writing

@@ -13,7 +13,8 @@ from typing import Literal
 import msgspec
 
 from reconciler.catalog import read_catalog
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only
 from reconciler.documents import MAX_FILE_BYTES
 from reconciler.errors import Failed, Refused, UsageProblem, nearest
 from reconciler.fit import made_by_init, refuse_what_does_not_fit, relation_of, relations_of
@@ -26,7 +27,6 @@ from reconciler.project import Progress, Project, silent
 from reconciler.schema import Definitions, Table
 from reconciler.state_files import StateFile, file_names, path_of_table, schema_of, write_files
 from reconciler.state_yaml import StateText
-from reconciler.transaction import begin_read_only
 from reconciler.where import WHERE
 
 __all__ = ["Import", "ImportRequest", "Layout", "read_state", "write_import"]

@@ -20,8 +20,9 @@ from msgspec.structs import replace
 
 from reconciler.actual import compare
 from reconciler.aftermath import count_effects
-from reconciler.checks import run_checks
-from reconciler.connection import DatabaseConnection
+from reconciler.checks.run import run_checks
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only
 from reconciler.decide import Decision, Inputs, Part, decide
 from reconciler.errors import DatabaseProblem, Failed, LockNotTaken, ReconcileError
 from reconciler.forbidding import refuse_if_others_applied, refuse_what_must_not_be
@@ -38,7 +39,6 @@ from reconciler.plan import Plan, Scope, fingerprint_of
 from reconciler.project import Project
 from reconciler.request import Ending, Origin, Request
 from reconciler.schema import Table
-from reconciler.transaction import begin_read_only
 
 __all__ = ["apply_in_batches"]
 

@@ -12,12 +12,12 @@ import msgspec
 from reconciler.apply import take_lock
 from reconciler.audit import create_row, write_note
 from reconciler.catalog import Catalog, read_catalog
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_write
 from reconciler.errors import NotAsExpected
 from reconciler.fit import problems_of_creating, problems_of_reading, relations_of
 from reconciler.ledger_schema import VERSION, upgrade
 from reconciler.schema import Definitions
-from reconciler.transaction import begin_read_write
 
 EVENT = "RECONCILE_INIT"
 """The event type of the entry that tells of the row that init made."""

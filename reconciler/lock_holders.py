@@ -9,7 +9,7 @@ from __future__ import annotations
 import psycopg
 
 from reconciler.apply import LOCK_KEY
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
 
 _HOLDERS = """
 SELECT DISTINCT a.pid, a.usename, coalesce(nullif(a.application_name, ''), 'an unnamed client'),

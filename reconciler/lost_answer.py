@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from reconciler.apply import take_lock
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_write
 from reconciler.errors import LockNotTaken, OutcomeUnknown, ReconcileError
-from reconciler.transaction import begin_read_write
 
 Reconnect = Callable[[], DatabaseConnection]
 """A new connection to the same database. Raises ReconcileError."""

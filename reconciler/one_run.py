@@ -19,7 +19,8 @@ from reconciler import __version__
 from reconciler.actual import Seen, Sought, compare, find_and_lock
 from reconciler.aftermath import deliver_effects, write_effects
 from reconciler.apply import take_lock
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_write
 from reconciler.decide import Decision, Inputs, decide
 from reconciler.errors import Failed, OutcomeUnknown
 from reconciler.forbidding import refuse_if_others_applied, refuse_what_must_not_be
@@ -31,7 +32,6 @@ from reconciler.outcome import Outcome
 from reconciler.plan import Notice, Plan, Revision
 from reconciler.project import Project
 from reconciler.request import Ending, Origin, Request
-from reconciler.transaction import begin_read_write
 from reconciler.writing import write_run
 
 __all__ = ["NEXT", "Awaiting", "Batch", "NotWritten", "apply_once", "rows_at_work"]

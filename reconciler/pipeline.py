@@ -12,8 +12,9 @@ import msgspec
 from reconciler.actual import compare
 from reconciler.aftermath import telling_of_failure
 from reconciler.blast import TRAILER
-from reconciler.checks import run_checks
-from reconciler.connection import DatabaseConnection
+from reconciler.checks.run import run_checks
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only
 from reconciler.decide import Decision, Inputs, decide
 from reconciler.errors import (
     LockNotTaken,
@@ -31,7 +32,6 @@ from reconciler.project import Progress, Project, read_revision, read_work_tree,
 from reconciler.request import Ending, Origin, Request
 from reconciler.stale import ancestry_problem
 from reconciler.targets import need_target
-from reconciler.transaction import begin_read_only
 
 __all__ = ["Ending", "Origin", "Request", "apply", "make_plan", "read_for_apply", "read_for_plan"]
 

@@ -21,19 +21,19 @@ from reconciler.actual import Seen, Sought, compare
 from reconciler.blast import TRAILER as ALLOW_CHANGES
 from reconciler.canonical import equal, to_text
 from reconciler.catalog import read_catalog
-from reconciler.committing import commit_files, message_of
-from reconciler.connection import DatabaseConnection
-from reconciler.edit import Edit
-from reconciler.edit_files import EditedFile, edit_files, undo_edited, write_edited
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only
+from reconciler.editing.committing import commit_files, message_of
+from reconciler.editing.edit import Edit
+from reconciler.editing.files import EditedFile, edit_files, undo_edited, write_edited
 from reconciler.errors import Failed, InvalidInput, Problem, Refused, UsageProblem
 from reconciler.fit import refuse_what_does_not_fit, relation_of, relations_of
 from reconciler.fleets import with_matching_rows
-from reconciler.history import HistoryEntry, RunEntry, read_history, read_runs
-from reconciler.history_query import HistoryQuery
+from reconciler.history.query import HistoryQuery
+from reconciler.history.read import HistoryEntry, RunEntry, read_history, read_runs
 from reconciler.model import MISSING, FieldKey, Finding, Json, Location, Matched, Missing, Row, RowKey, Value
 from reconciler.project import STATE, Project
 from reconciler.sources import files_in_work_tree
-from reconciler.transaction import begin_read_only
 
 __all__ = [
     "TRAILER",

@@ -5,7 +5,7 @@ Takes the Project and the Decision made from it, or two Plans; gives the reason 
 
 from __future__ import annotations
 
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
 from reconciler.decide import Decision
 from reconciler.errors import NotAsExpected, Problem, Stale
 from reconciler.ledger import plan_was_applied

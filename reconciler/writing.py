@@ -14,7 +14,7 @@ from psycopg import Pipeline
 from reconciler.actual import Seen
 from reconciler.apply import applied_after, create_row, prepare_updates
 from reconciler.audit import find_actor, tenants_of, write_entries
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
 from reconciler.decide import Decision
 from reconciler.errors import Refused
 from reconciler.fit import relation_of

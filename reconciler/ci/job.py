@@ -15,8 +15,8 @@ import msgspec
 
 from reconciler.ci.surroundings import Surroundings
 from reconciler.ci.talk import Marker, Talk
-from reconciler.connection import DatabaseConnection
 from reconciler.console.annotations import Annotation
+from reconciler.database.connection import DatabaseConnection
 from reconciler.errors import ReconcileError
 from reconciler.outcome import Proving
 from reconciler.pipeline import Request

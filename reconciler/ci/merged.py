@@ -15,10 +15,10 @@ from reconciler.aftermath import telling_of_failure, telling_of_wrong_state
 from reconciler.ci.job import Job, Result, titles_of
 from reconciler.ci.modes import WIDTH, failed, placed
 from reconciler.ci.reviewed import Reviewed, reviewed_in
-from reconciler.connection import DatabaseConnection
 from reconciler.console.annotations import annotations_of
 from reconciler.console.comment import outcome_comment, run_comment
 from reconciler.console.issues import failure_issue
+from reconciler.database.connection import DatabaseConnection
 from reconciler.errors import ReconcileError, Stale
 from reconciler.hosts.host import Request as PullRequest
 from reconciler.origin import origin_of

@@ -10,9 +10,9 @@ from pathlib import Path
 from reconciler.adoption import WHY, draft_adoption, kept_kills, message_of_adoption, subject_of_adoption
 from reconciler.cli.output import colour_on, progress_bar, put, say
 from reconciler.cli.proposal import propose, say_undone
-from reconciler.committing import need_identity
-from reconciler.connection import DatabaseConnection
-from reconciler.edit_files import write_edited
+from reconciler.database.connection import DatabaseConnection
+from reconciler.editing.committing import need_identity
+from reconciler.editing.files import write_edited
 from reconciler.errors import InvalidInput, Problem
 from reconciler.hosts.pull_request import PullRequest
 from reconciler.model import Change

@@ -18,7 +18,7 @@ from reconciler.cli.options import (
 )
 from reconciler.cli.output import put, say
 from reconciler.cli.target import one_target_option
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
 from reconciler.errors import UsageProblem
 
 

@@ -6,8 +6,8 @@ import os
 from contextvars import ContextVar
 
 from reconciler.cli.output import say
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import read_environment
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.url import read_environment
 
 _VARIABLES: ContextVar[tuple[str, str | None]] = ContextVar("variables", default=("DATABASE_URL", "DIRECT_URL"))
 

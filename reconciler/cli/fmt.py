@@ -21,9 +21,9 @@ def command(directory: Path, paths: tuple[Path, ...], check: bool, with_diff: bo
 
     What a file says never changes: one that cannot be formatted without that is left as it is, and named.
     """
-    from reconciler.edit_files import write_edited
+    from reconciler.editing.files import write_edited
     from reconciler.errors import InvalidInput
-    from reconciler.format_files import format_files
+    from reconciler.formatting.files import format_files
 
     found = format_files(directory, paths)
     if with_diff and found.changed:

@@ -10,9 +10,9 @@ import click
 from reconciler.cli.options import connection_options, output_option, project_options
 from reconciler.cli.output import colour_on, put, say, width_of_terminal
 from reconciler.cli.target import one_target_option
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
 from reconciler.errors import UsageProblem
-from reconciler.history_query import HistoryQuery, parse_since
+from reconciler.history.query import HistoryQuery, parse_since
 from reconciler.model import RowKey
 
 
@@ -93,7 +93,7 @@ def command(
 
 
 def _changes(connection: DatabaseConnection, query: HistoryQuery, *, as_json: bool) -> str:
-    from reconciler.history import read_history
+    from reconciler.history.read import read_history
     from reconciler.report.history import render_history, render_history_json
 
     changes = read_history(connection, query)
@@ -103,7 +103,7 @@ def _changes(connection: DatabaseConnection, query: HistoryQuery, *, as_json: bo
 
 
 def _runs(connection: DatabaseConnection, query: HistoryQuery, *, as_json: bool) -> str:
-    from reconciler.history import read_runs
+    from reconciler.history.read import read_runs
     from reconciler.report.history import render_runs, render_runs_json
 
     runs = read_runs(connection, query)
@@ -113,7 +113,7 @@ def _runs(connection: DatabaseConnection, query: HistoryQuery, *, as_json: bool)
 
 
 def _timeline(connection: DatabaseConnection, query: HistoryQuery, directory: Path, *, as_json: bool) -> str:
-    from reconciler.history_timeline import read_timeline
+    from reconciler.history.timeline import read_timeline
     from reconciler.report.timeline import render_timeline, render_timeline_json
     from reconciler.titles import read_titles
 

@@ -17,7 +17,7 @@ from reconciler.cli.proposal import Database, look_around, proposal_options, pro
 from reconciler.cli.run import let_signals_end_the_process, must_ask, show_plan
 from reconciler.cli.subject import refuse_wrong_subject, subject_of
 from reconciler.cli.target import one_target_option
-from reconciler.committing import need_identity
+from reconciler.editing.committing import need_identity
 from reconciler.errors import DatabaseProblem, Failed, ReconcileError, UsageProblem
 from reconciler.fields import format_timestamp
 from reconciler.hosts.pull_request import PullRequest

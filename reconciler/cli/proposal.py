@@ -16,7 +16,7 @@ import click
 from reconciler.cli.database import open_from_environment
 from reconciler.cli.options import F
 from reconciler.cli.output import put, say
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
 from reconciler.errors import DatabaseProblem, ReconcileError, UsageProblem
 from reconciler.hosts.pull_request import PullRequest, hosted_at, open_pull_request
 from reconciler.runbook.side_branch import Base, find_base, push

@@ -11,14 +11,15 @@ from typing import Any
 
 import click
 
-from reconciler.checks import make_elsewhere, run_checks
+from reconciler.checks.run import make_elsewhere, run_checks
 from reconciler.cli.options import connection_options, project_options
 from reconciler.cli.output import colour_on, put, say
 from reconciler.cli.proposal import Database, look_around, proposal_options, propose, say_undone
 from reconciler.cli.run import show_plan
 from reconciler.cli.subject import subject_of
 from reconciler.cli.target import one_target_option
-from reconciler.committing import need_identity
+from reconciler.database.transaction import begin_read_only
+from reconciler.editing.committing import need_identity
 from reconciler.errors import ReconcileError, Refused, UsageProblem
 from reconciler.git import Git
 from reconciler.guards import CheckResult
@@ -45,7 +46,6 @@ from reconciler.runbook.restore import (
     value_before_in_git,
 )
 from reconciler.runbook.side_branch import Base, branch_name, commit_on_branch
-from reconciler.transaction import begin_read_only
 
 
 @click.command("restore")

@@ -14,8 +14,8 @@ from reconciler.cli.options import connection_options, project_options, proving_
 from reconciler.cli.output import colour_on, progress_bar, put, say, width_of_terminal
 from reconciler.cli.run import let_signals_end_the_process
 from reconciler.cli.target import one_target_option
-from reconciler.committing import need_branch, need_identity
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.editing.committing import need_branch, need_identity
 from reconciler.errors import Failed, UsageProblem
 from reconciler.origin import origin_of
 from reconciler.pipeline import Ending, Request, apply, read_for_apply

@@ -15,12 +15,12 @@ from ipaddress import ip_address
 
 from psycopg.rows import TupleRow
 
-from reconciler.connection import DatabaseConnection, NotConnected, connect
-from reconciler.database_address import DatabaseAddress
+from reconciler.database.address import DatabaseAddress
+from reconciler.database.connection import DatabaseConnection, NotConnected, connect
+from reconciler.database.transaction import begin_read_only
 from reconciler.doctor.findings import Finding, Purpose, not_seen, note, ok, warning, wrong
 from reconciler.errors import Unreachable, UsageProblem
 from reconciler.runbook.database_probe import Door, Doors
-from reconciler.transaction import begin_read_only
 
 PART = "database"
 APPLICATION_NAME = "reconcile-doctor"

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from reconciler.connection import DatabaseConnection
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.url import parse_database_url
 from reconciler.doctor import (
     clone,
     database,

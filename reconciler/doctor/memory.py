@@ -13,7 +13,8 @@ import msgspec
 from psycopg import Connection
 
 from reconciler.catalog import read_catalog
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only
 from reconciler.doctor.findings import Finding, Purpose, counted, note, ok, warning, wrong
 from reconciler.effects.backlog import read_backlog, read_undelivered
 from reconciler.errors import NotAsExpected, ReconcileError, Stale
@@ -23,7 +24,6 @@ from reconciler.project import Project
 from reconciler.repository import Repository
 from reconciler.runbook.status import read_freezes, read_last_run
 from reconciler.stale import descent_problem
-from reconciler.transaction import begin_read_only
 
 PART = "ledger"
 _LATE = timedelta(minutes=10)

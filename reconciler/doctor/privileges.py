@@ -16,13 +16,13 @@ import msgspec
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only
 from reconciler.doctor.findings import Finding, Purpose, counted, ok, warning, wrong
 from reconciler.doctor.live import read_live_catalog
 from reconciler.errors import NotAsExpected
 from reconciler.grants import ALL_TABLES, LEDGER, Privilege, needed_to_apply, needed_to_plan, quoted, to_grant
 from reconciler.project import Project
-from reconciler.transaction import begin_read_only
 
 __all__ = ["look_at_privileges"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.bullmq_queues import Queue, read_queues
+from reconciler.checks.bullmq_queues import Queue, read_queues
 from reconciler.doctor.database import is_this_machine
 from reconciler.doctor.findings import Finding, not_seen, note, ok, warning
 from reconciler.effects.redis_client import RedisAddress, connected, read_address

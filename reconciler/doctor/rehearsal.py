@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
 from reconciler.doctor.findings import Finding, Purpose, counted, note, of_error, ok, warning, wrong
 from reconciler.errors import DatabaseProblem, Failed, ReconcileError
 from reconciler.model import Action

@@ -12,13 +12,13 @@ import msgspec
 
 from reconciler.audit import row_exists
 from reconciler.catalog import Catalog
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only
 from reconciler.doctor.findings import Finding, Purpose, counted, not_seen, note, ok, wrong
 from reconciler.doctor.live import as_if_allowed, read_live_catalog
 from reconciler.errors import NotAsExpected, Problem
 from reconciler.fit import problems_of_reading, problems_of_writing
 from reconciler.project import Project
-from reconciler.transaction import begin_read_only
 
 PART = "database"
 _MOST = 10

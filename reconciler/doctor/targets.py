@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from string import Template
 
-from reconciler.checks import unset_variable
+from reconciler.checks.run import unset_variable
 from reconciler.doctor.findings import Finding, note, ok, warning
 from reconciler.effects.declared import WebhookTarget
 from reconciler.policy import HttpCheck

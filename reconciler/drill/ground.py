@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.database_address import DatabaseAddress
+from reconciler.database.address import DatabaseAddress
 from reconciler.drill.scratch import Scratch
 from reconciler.playbook import Happening
 

@@ -20,9 +20,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
-from reconciler.connection import DatabaseConnection, connect
-from reconciler.database_address import DatabaseAddress
-from reconciler.database_url import parse_database_url
+from reconciler.database.address import DatabaseAddress
+from reconciler.database.connection import DatabaseConnection, connect
+from reconciler.database.url import parse_database_url
 from reconciler.drill import queues
 from reconciler.drill.ground import Ground, Ran
 from reconciler.drill.happening import execute

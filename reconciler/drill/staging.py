@@ -21,7 +21,9 @@ from psycopg import sql
 
 from reconciler.apply import take_lock
 from reconciler.catalog import Catalog, read_catalog
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.rehearsal import RehearsalConnection, rehearse
+from reconciler.database.transaction import begin_read_only, begin_read_write
 from reconciler.drill.ground import Ground, Ran
 from reconciler.drill.happening import execute, statement_of
 from reconciler.drill.scratch import Scratch, scratch_of_commit
@@ -29,10 +31,8 @@ from reconciler.errors import Failed, NotAsExpected, Problem, Refused
 from reconciler.fit import relations_of
 from reconciler.initialize import initialize
 from reconciler.playbook import Happening, Playbook
-from reconciler.rehearsal import RehearsalConnection, rehearse
 from reconciler.runbook.playbooks import Runbook
 from reconciler.schema import Definitions
-from reconciler.transaction import begin_read_only, begin_read_write
 
 __all__ = ["LEFT_OUT", "RunHere", "staging_ground"]
 

@@ -18,14 +18,14 @@ from typing import Any, Self
 
 import msgspec
 
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only, begin_read_write
 from reconciler.effects.backlog import Backlog, Undelivered, read_backlog, read_undelivered
 from reconciler.effects.delivery_policy import DeliveryPolicy
 from reconciler.effects.outbox import Entry, Result, Retries, Which, claim, mark, revive
 from reconciler.effects.payloads import BULLMQ
 from reconciler.errors import NotAsExpected, Problem, UsageProblem
 from reconciler.fields import seconds
-from reconciler.transaction import begin_read_only, begin_read_write
 
 _BATCH = 1_000
 """Entries that are sent and marked together."""

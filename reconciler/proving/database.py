@@ -16,15 +16,15 @@ from psycopg import sql
 
 from reconciler.canonical import equal, nullable_text_array, text_array, to_text
 from reconciler.catalog import Relation
-from reconciler.connection import DatabaseConnection, connect
-from reconciler.database_address import DatabaseAddress
+from reconciler.database.address import DatabaseAddress
+from reconciler.database.connection import DatabaseConnection, connect
+from reconciler.database.transaction import begin_read_only
 from reconciler.effects.rows import read_rows
 from reconciler.effects.templates import Template
 from reconciler.errors import ConnectionLost, DatabaseProblem, NotAsExpected, ReconcileError
 from reconciler.model import Json
 from reconciler.proving.sight import SEEN, Sighting, Target
 from reconciler.schema import Table
-from reconciler.transaction import begin_read_only
 from reconciler.verify.compiled import PROOF_NAMES
 
 _CONNECT_S = 5.0

@@ -16,7 +16,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 from psycopg import Connection
 
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only, begin_read_write
 from reconciler.decide import Decision
 from reconciler.effects.following import RunFacts, values_of
 from reconciler.errors import ReconcileError
@@ -29,7 +30,6 @@ from reconciler.proving.records import Asked, jobs_of_run, record_asked, record_
 from reconciler.proving.sight import Asker, Job, Target
 from reconciler.proving.watching import Question, watch
 from reconciler.schema import Definitions, Table
-from reconciler.transaction import begin_read_only, begin_read_write
 from reconciler.verify.compiled import CompiledProof, HttpQuestion, JobQuestion
 
 _Lane = tuple[str, ...]

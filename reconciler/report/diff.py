@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import unified_diff
 
-from reconciler.edit_files import EditedFile
+from reconciler.editing.files import EditedFile
 from reconciler.report.terminal import Ink
 from reconciler.report.words import visible
 

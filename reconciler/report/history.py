@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from reconciler.history import COUNTED, History, HistoryEntry, RunEntry, RunHistory
+from reconciler.history.read import COUNTED, History, HistoryEntry, RunEntry, RunHistory
 from reconciler.model import Direction, Finding, Missing
 from reconciler.outcome import Verdict
 from reconciler.plan_json import encode_document

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from reconciler.canonical import to_text
-from reconciler.history import HistoryEntry
-from reconciler.history_timeline import HandKill, HeldRuns, OffTime, Step, Timeline
+from reconciler.history.read import HistoryEntry
+from reconciler.history.timeline import HandKill, HeldRuns, OffTime, Step, Timeline
 from reconciler.plan_json import encode_document
 from reconciler.report import words
 from reconciler.report.history import (

@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler.desired import read_desired, table_of
 from reconciler.documents import read_document
-from reconciler.edit_files import EditedFile
+from reconciler.editing.files import EditedFile
 from reconciler.errors import InvalidInput, Problem, ReconcileError
 from reconciler.model import Row, RowKey
 from reconciler.project import FOLDERS, SCHEMAS, STATE, Project, project_of_rows

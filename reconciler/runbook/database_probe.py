@@ -12,9 +12,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from reconciler.connection import DatabaseConnection, NotConnected, connect
-from reconciler.database_address import DatabaseAddress
-from reconciler.database_url import parse_database_url
+from reconciler.database.address import DatabaseAddress
+from reconciler.database.connection import DatabaseConnection, NotConnected, connect
+from reconciler.database.url import parse_database_url
 from reconciler.errors import UsageProblem
 
 __all__ = ["Door", "Doors", "try_doors"]

@@ -12,14 +12,14 @@ import psycopg
 from psycopg import sql
 
 from reconciler.canonical import text_array
-from reconciler.connection import DatabaseConnection, NotConnected, connect
-from reconciler.database_address import DatabaseAddress
+from reconciler.database.address import DatabaseAddress
+from reconciler.database.connection import DatabaseConnection, NotConnected, connect
+from reconciler.database.transaction import begin_read_only
 from reconciler.errors import ReconcileError
 from reconciler.model import Json, RowKey
 from reconciler.playbook import SUBJECT, KillOption, Playbook
 from reconciler.runbook.database_probe import APPLICATION_NAME
 from reconciler.schema import Definitions, Table
-from reconciler.transaction import begin_read_only
 
 __all__ = ["LiveRows", "options_in_effect", "read_live", "rows_of"]
 

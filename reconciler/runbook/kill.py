@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from reconciler.canonical import equal, to_text
-from reconciler.committing import message_of
-from reconciler.edit import Edit, Keep
-from reconciler.edit_files import EditedFile, edit_files
+from reconciler.editing.committing import message_of
+from reconciler.editing.edit import Edit, Keep
+from reconciler.editing.files import EditedFile, edit_files
 from reconciler.errors import InvalidInput, UsageProblem, nearest
 from reconciler.fields import Field
 from reconciler.model import Direction, FieldKey, Json, Row, RowKey, Value

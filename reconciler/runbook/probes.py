@@ -19,8 +19,8 @@ from typing import Generic, TypeVar
 
 import psycopg
 
-from reconciler.connection import DatabaseConnection, NotConnected, connect
-from reconciler.database_address import DatabaseAddress
+from reconciler.database.address import DatabaseAddress
+from reconciler.database.connection import DatabaseConnection, NotConnected, connect
 from reconciler.runbook.database_probe import APPLICATION_NAME
 
 __all__ = ["Lanes", "NoAnswer", "Questions"]

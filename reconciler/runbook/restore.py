@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from reconciler.canonical import equal, to_text
-from reconciler.committing import message_of
-from reconciler.edit import Edit, Keep
-from reconciler.edit_files import EditedFile, edit_files
+from reconciler.editing.committing import message_of
+from reconciler.editing.edit import Edit, Keep
+from reconciler.editing.files import EditedFile, edit_files
 from reconciler.errors import Refused, UsageProblem
 from reconciler.git import Git
 from reconciler.guards import CheckResult

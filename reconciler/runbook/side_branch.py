@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from reconciler.edit_files import EditedFile
+from reconciler.editing.files import EditedFile
 from reconciler.errors import Failed, Refused, UsageProblem
 from reconciler.git import Git
 from reconciler.repository import Ancestry, Repository

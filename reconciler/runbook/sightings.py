@@ -16,9 +16,10 @@ from typing import Any
 import msgspec
 import psycopg
 
-from reconciler.checks import make_elsewhere, make_on_database, unset_variable
-from reconciler.connection import DatabaseConnection
-from reconciler.database_address import DatabaseAddress
+from reconciler.checks.run import make_elsewhere, make_on_database, unset_variable
+from reconciler.database.address import DatabaseAddress
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only
 from reconciler.fields import seconds
 from reconciler.guards import CheckResult
 from reconciler.model import Json
@@ -27,7 +28,6 @@ from reconciler.policy import Check, PostgresCheck, SqlCheck
 from reconciler.runbook.database_probe import Door, try_doors
 from reconciler.runbook.playbooks import query_of
 from reconciler.runbook.probes import Lanes, NoAnswer, Questions
-from reconciler.transaction import begin_read_only
 
 __all__ = ["MOST_ROWS", "Sighting", "Sightings", "look", "question_of"]
 

@@ -19,13 +19,14 @@ from psycopg import Connection
 
 from reconciler.canonical import equal
 from reconciler.catalog import read_catalog
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only
 from reconciler.effects.backlog import Undelivered, read_undelivered
 from reconciler.fields import format_timestamp, seconds
 from reconciler.fit import made_by_init, relation_of, relations_of
 from reconciler.fleets import with_matching_rows
 from reconciler.freezes import frozen_now
-from reconciler.history import need_ledger
+from reconciler.history.read import need_ledger
 from reconciler.model import Action, Change, FieldKey, Finding, Json, Value
 from reconciler.pipeline import Request, make_plan
 from reconciler.plan import Plan, drift_of
@@ -33,7 +34,6 @@ from reconciler.project import Project
 from reconciler.proving.records import NotSeen, read_not_seen
 from reconciler.runbook.status_query import Cause, KilledValue, has_kill_side, read_killed
 from reconciler.schema import Table
-from reconciler.transaction import begin_read_only
 
 __all__ = ["Freeze", "Glass", "LastRun", "Off", "Status", "read_freezes", "read_last_run", "read_status"]
 

@@ -13,12 +13,12 @@ import msgspec
 from psycopg import sql
 
 from reconciler.catalog import read_catalog
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only
 from reconciler.errors import NotAsExpected, UsageProblem
 from reconciler.fit import made_by_init, problems_of_reading, relation_of, relations_of
 from reconciler.model import Row
 from reconciler.schema import Definitions, Table
-from reconciler.transaction import begin_read_only
 
 __all__ = ["Subject", "find_in_database", "find_in_state"]
 

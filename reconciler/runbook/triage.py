@@ -16,7 +16,7 @@ from decimal import Decimal
 
 import msgspec
 
-from reconciler.database_address import DatabaseAddress
+from reconciler.database.address import DatabaseAddress
 from reconciler.errors import UsageProblem, nearest
 from reconciler.fields import Duration, format_timestamp
 from reconciler.model import Json

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from reconciler.catalog import Catalog, Relation, RelationName, read_catalog
-from reconciler.committing import commit_files, need_identity
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only
 from reconciler.documents import read_document
+from reconciler.editing.committing import commit_files, need_identity
 from reconciler.editor_schema import editor_schemas, editor_settings
 from reconciler.errors import (
     InvalidInput,
@@ -35,7 +36,6 @@ from reconciler.scaffold.policy import Lender, audit_columns, policy_text, tenan
 from reconciler.scaffold.structure import Structure, read_structures, visible_tables
 from reconciler.schema import read_definitions
 from reconciler.state_files import StateFile, write_files
-from reconciler.transaction import begin_read_only
 
 __all__ = [
     "Planned",

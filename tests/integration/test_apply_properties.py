@@ -17,12 +17,12 @@ from reconciler import actual, writing
 from reconciler.actual import Sought, compare
 from reconciler.canonical import equal, from_text, to_text
 from reconciler.catalog import read_catalog
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only
 from reconciler.fit import relation_of, relations_of
 from reconciler.model import Action, Change, Json, Missing
 from reconciler.pipeline import Request, apply, make_plan
 from reconciler.plan import Scope
-from reconciler.transaction import begin_read_only
 from tests.support.plan_examples import NOW
 from tests.support.postgres import Server
 from tests.support.random_projects import (

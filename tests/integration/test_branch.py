@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.edit_files import EditedFile
+from reconciler.editing.files import EditedFile
 from reconciler.errors import Failed, Refused, UsageProblem
 from reconciler.repository import Repository
 from reconciler.runbook.side_branch import Base, branch_name, commit_on_branch, find_base, push

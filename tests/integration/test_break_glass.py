@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.connection import open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import open_database
+from reconciler.database.url import parse_database_url
 from reconciler.outcome import Outcome
 from reconciler.pipeline import Origin, Request, apply, make_plan, read_for_apply, read_for_plan
 from reconciler.plan import Plan

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
 from reconciler.drill.redis_server import RedisServer, running_redis
 from reconciler.effects.delivery import Pass
 from reconciler.outcome import Proving

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.checks import make_elsewhere, make_on_database, run_checks
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.checks.run import make_elsewhere, make_on_database, run_checks
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.url import parse_database_url
 from reconciler.drill.redis_server import RedisServer, free_port, running_redis
 from reconciler.guards import CheckResult
 from reconciler.policy import BullmqCheck, Check, HttpCheck, PostgresCheck, RedisCheck, SqlCheck

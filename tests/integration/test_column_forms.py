@@ -14,8 +14,9 @@ import pytest
 from reconciler.apply import prepare_updates
 from reconciler.canonical import to_text
 from reconciler.catalog import read_catalog
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.transaction import begin_read_only, begin_read_write
+from reconciler.database.url import parse_database_url
 from reconciler.drifted import drifted_keys
 from reconciler.errors import Failed, InvalidInput
 from reconciler.ledger_schema import upgrade
@@ -23,7 +24,6 @@ from reconciler.model import MISSING, Action, Json, Missing
 from reconciler.pipeline import Origin, Request, apply, make_plan
 from reconciler.plan import Plan
 from reconciler.project import Project
-from reconciler.transaction import begin_read_only, begin_read_write
 from tests.support.definitions import desired_of, sound_definitions
 from tests.support.plan_examples import REVISION, change
 from tests.support.postgres import Database

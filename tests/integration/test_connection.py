@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.url import parse_database_url
 from reconciler.errors import Unreachable
 from tests.support.postgres import Database, with_database, with_user
 from tests.support.proxy import FaultyLine

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.check_redis import check_bullmq, check_redis
-from reconciler.connection import DatabaseConnection
+from reconciler.checks.redis import check_bullmq, check_redis
+from reconciler.database.connection import DatabaseConnection
 from reconciler.drill.redis_server import RedisServer, free_port, running_redis
 from reconciler.effects.delivery import Pass, deliver_all
 from reconciler.effects.delivery_policy import DeliveryPolicy

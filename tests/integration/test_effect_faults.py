@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
 from reconciler.drill.redis_server import RedisServer, running_redis
 from reconciler.effects.delivery import Pass
 from reconciler.errors import ReconcileError

@@ -28,8 +28,8 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.url import parse_database_url
 from reconciler.drill.redis_server import RedisServer, running_redis
 from reconciler.effects.delivery import Pass
 from reconciler.errors import DatabaseProblem, Failed, OutcomeUnknown, ReconcileError

@@ -11,15 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.canonical import to_text
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.transaction import begin_read_write
+from reconciler.database.url import parse_database_url
 from reconciler.desired import read_desired
 from reconciler.errors import InvalidInput, Problem
 from reconciler.ledger_schema import upgrade
 from reconciler.model import Match
 from reconciler.pipeline import Origin, Request, apply, make_plan
 from reconciler.project import Project
-from reconciler.transaction import begin_read_write
 from tests.support.definitions import documents, sound_definitions
 from tests.support.oracle import Group, asked
 from tests.support.plan_examples import REVISION

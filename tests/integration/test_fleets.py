@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from reconciler.catalog import read_catalog
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
-from reconciler.edit import Edit
-from reconciler.edit_files import edit_files, write_edited
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.url import parse_database_url
+from reconciler.editing.edit import Edit
+from reconciler.editing.files import edit_files, write_edited
 from reconciler.errors import InvalidInput, NotAsExpected, Stale
 from reconciler.fit import relations_of
 from reconciler.fleets import Fleets

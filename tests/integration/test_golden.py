@@ -20,8 +20,9 @@ import pytest
 from psycopg import sql
 
 from reconciler.canonical import from_text, to_text
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.transaction import begin_read_write
+from reconciler.database.url import parse_database_url
 from reconciler.documents import read_document
 from reconciler.errors import InvalidInput, Problem, ReconcileError, Refused
 from reconciler.initialize import initialize
@@ -40,7 +41,6 @@ from reconciler.plan_json import encode_plan
 from reconciler.project import Project
 from reconciler.report import render_plan
 from reconciler.scalars import to_json
-from reconciler.transaction import begin_read_write
 from tests.support import plan_examples
 from tests.support.gitrepo import GitRepo
 from tests.support.plan_examples import NOW

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.transaction import begin_read_write
+from reconciler.database.url import parse_database_url
 from reconciler.errors import NotAsExpected, UsageProblem
-from reconciler.history import COUNTED, History, read_history, read_runs, statements_of_changes
-from reconciler.history_query import HistoryQuery, parse_since
+from reconciler.history.query import HistoryQuery, parse_since
+from reconciler.history.read import COUNTED, History, read_history, read_runs, statements_of_changes
 from reconciler.ledger import RunRecord, prepare_changes, record_run
 from reconciler.ledger_schema import upgrade
 from reconciler.model import MISSING, Action, Change, Direction, Finding, Json, Location, Missing
 from reconciler.report.history import render_history, render_history_json, render_runs, render_runs_json
-from reconciler.transaction import begin_read_write
 from tests.support.cli import TOP
 from tests.support.cli import run as run_command
 from tests.support.gitrepo import GitRepo

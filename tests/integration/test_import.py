@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.url import parse_database_url
 from reconciler.errors import NotAsExpected, Refused, UsageProblem
 from reconciler.import_state import Import, ImportRequest, read_state, write_import
 from reconciler.initialize import initialize

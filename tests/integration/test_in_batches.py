@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from reconciler.connection import open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import open_database
+from reconciler.database.url import parse_database_url
 from reconciler.errors import InvalidInput, LockNotTaken, Refused, Stale
 from reconciler.ledger import settled_commit
 from reconciler.model import Action, Direction

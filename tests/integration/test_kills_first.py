@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler import change_path, pipeline, project, row_reader
-from reconciler.connection import open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import open_database
+from reconciler.database.url import parse_database_url
 from reconciler.errors import Failed, NotAsExpected, Problem, ReconcileError, Refused, Stale
 from reconciler.guards import CheckResult
 from reconciler.model import Location

@@ -27,8 +27,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from reconciler import change_path, parse_cache, project, row_reader
 from reconciler.break_glass import call_freeze, end_freeze, release
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.url import parse_database_url
 from reconciler.errors import ReconcileError, Stale
 from reconciler.initialize import initialize as init_ledger
 from reconciler.pipeline import Ending, Origin, Request, apply, make_plan, read_for_apply

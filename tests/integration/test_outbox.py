@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_write
 from reconciler.effects.backlog import count_of_run, read_backlog, read_undelivered
 from reconciler.effects.outbox import Claim, Result, Retries, Which, claim, mark, revive
 from reconciler.errors import Failed
 from reconciler.plan import EffectSummary, fingerprint_of
-from reconciler.transaction import begin_read_write
 from tests.support.postgres import Database
 from tests.support.shops import Shops, connected, effects_of
 

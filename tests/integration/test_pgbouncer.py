@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url, read_environment
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.transaction import begin_read_only, begin_read_write
+from reconciler.database.url import parse_database_url, read_environment
 from reconciler.errors import ConnectionLost, Unreachable
-from reconciler.transaction import begin_read_only, begin_read_write
 from tests.support.pgbouncer import Pooler, needs_pgbouncer, running_pooler
 from tests.support.postgres import Database, with_database
 

@@ -15,15 +15,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
-from reconciler.history import read_history, read_runs
-from reconciler.history_query import HistoryQuery
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.transaction import begin_read_only
+from reconciler.database.url import parse_database_url
+from reconciler.history.query import HistoryQuery
+from reconciler.history.read import read_history, read_runs
 from reconciler.outcome import Outcome, Proving, Verdict
 from reconciler.pipeline import Ending
 from reconciler.proving.http import AT_ONCE
 from reconciler.proving.records import NotSeen, read_not_seen
-from reconciler.transaction import begin_read_only
 from tests.support.postgres import Database
 from tests.support.proxy import FaultyLine
 from tests.support.shop_window import Window, shop_window
@@ -393,8 +393,8 @@ def test_who_does_not_look_leaves_no_question(connection: DatabaseConnection) ->
 
 _IMPORTS = """
 import sys
-from reconciler.connection import open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import open_database
+from reconciler.database.url import parse_database_url
 from tests.support.shops import Shops, connected
 with connected(sys.argv[1]) as connection:
     shops = Shops(connection, verify='[{when: true, row: written}]')

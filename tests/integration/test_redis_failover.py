@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
 from reconciler.drill.redis_server import RedisServer, free_port, running_redis
 from reconciler.effects.delivery import Pass
 from tests.support.postgres import Database

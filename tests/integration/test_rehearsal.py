@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.connection import connect, is_rehearsing, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import connect, is_rehearsing, open_database
+from reconciler.database.rehearsal import RehearsalConnection, rehearse
+from reconciler.database.transaction import begin_read_only, begin_read_write
+from reconciler.database.url import parse_database_url
 from reconciler.errors import Failed, ReconcileError
-from reconciler.rehearsal import RehearsalConnection, rehearse
-from reconciler.transaction import begin_read_only, begin_read_write
 from tests.support.postgres import Database
 
 

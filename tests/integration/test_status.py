@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.url import parse_database_url
 from reconciler.pipeline import Origin, Request, apply, make_plan, read_for_apply, read_for_plan
 from reconciler.plan import Plan, Scope
 from reconciler.report import status as as_text

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from reconciler.connection import open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import open_database
+from reconciler.database.url import parse_database_url
 from reconciler.errors import UsageProblem
 from reconciler.model import Row, Value
 from reconciler.runbook.subject import Subject, find_in_database, find_in_state

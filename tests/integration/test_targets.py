@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.connection import open_database
-from reconciler.database_url import parse_database_url, read_environment
-from reconciler.edit import Edit
-from reconciler.edit_files import edit_files
+from reconciler.database.connection import open_database
+from reconciler.database.url import parse_database_url, read_environment
+from reconciler.editing.edit import Edit
+from reconciler.editing.files import edit_files
 from reconciler.errors import UsageProblem
 from reconciler.initialize import initialize
 from reconciler.project import read_schemas

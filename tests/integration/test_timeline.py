@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.transaction import begin_read_write
+from reconciler.database.url import parse_database_url
 from reconciler.diff import BY_HAND
 from reconciler.errors import UsageProblem
-from reconciler.history import HistoryEntry, read_history, read_runs
-from reconciler.history_query import HistoryQuery
-from reconciler.history_timeline import HandKill, HeldRuns, Timeline, read_timeline
+from reconciler.history.query import HistoryQuery
+from reconciler.history.read import HistoryEntry, read_history, read_runs
+from reconciler.history.timeline import HandKill, HeldRuns, Timeline, read_timeline
 from reconciler.ledger import RunRecord, prepare_changes, record_marks, record_run
 from reconciler.ledger_schema import upgrade
 from reconciler.model import Action, Change, Direction, Finding, Json, Mark
 from reconciler.report.timeline import render_timeline, render_timeline_json
 from reconciler.titles import read_titles
-from reconciler.transaction import begin_read_write
 from tests.support.gitrepo import GitRepo
 from tests.support.postgres import Database
 from tests.support.project import ACME, Project

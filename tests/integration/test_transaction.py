@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.transaction import begin_read_only, begin_read_write
+from reconciler.database.url import parse_database_url
 from reconciler.errors import ConnectionLost, Failed, LockNotTaken, NotAsExpected, OutcomeUnknown, ReconcileError
-from reconciler.transaction import begin_read_only, begin_read_write
 from tests.support.postgres import Database
 from tests.support.proxy import FaultyLine
 

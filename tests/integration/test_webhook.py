@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
 from reconciler.effects.delivery import Pass
 from reconciler.effects.webhook import NotConfigured, signature
 from reconciler.errors import Failed

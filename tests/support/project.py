@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reconciler.connection import open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import open_database
+from reconciler.database.url import parse_database_url
 from reconciler.initialize import initialize
 from reconciler.project import read_work_tree
 from tests.support import cli

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.url import parse_database_url
 from reconciler.outcome import Outcome
 from reconciler.pipeline import Origin, Request, apply, make_plan, read_for_apply
 from reconciler.plan import Plan, Scope

@@ -15,15 +15,15 @@ from typing import Any
 from msgspec.structs import replace
 from psycopg.rows import dict_row
 
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.transaction import begin_read_write
+from reconciler.database.url import parse_database_url
 from reconciler.effects.delivery import Delivered, Pass, deliver
 from reconciler.ledger_schema import upgrade
 from reconciler.outcome import Outcome
 from reconciler.pipeline import Ending, Origin, Request, apply, make_plan
 from reconciler.plan import Plan
 from reconciler.project import Project
-from reconciler.transaction import begin_read_write
 from tests.support.definitions import desired_of, sound_definitions
 from tests.support.plan_examples import REVISION
 

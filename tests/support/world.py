@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.canonical import to_text
-from reconciler.connection import DatabaseConnection, open_database
-from reconciler.database_url import parse_database_url
+from reconciler.database.connection import DatabaseConnection, open_database
+from reconciler.database.transaction import begin_read_write
+from reconciler.database.url import parse_database_url
 from reconciler.diff import diff_row, entry_digest
 from reconciler.ledger import prepare_applied, record_marks
 from reconciler.ledger_schema import upgrade
@@ -23,7 +24,6 @@ from reconciler.outcome import Outcome
 from reconciler.pipeline import Origin, Request, apply, make_plan
 from reconciler.plan import Plan
 from reconciler.project import Project
-from reconciler.transaction import begin_read_write
 from tests.support.definitions import desired_of, sound_definitions
 from tests.support.plan_examples import NOW, REVISION
 from tests.support.postgres import Server

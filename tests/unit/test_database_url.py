@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import pq
 
-from reconciler.database_address import DatabaseAddress, Host
-from reconciler.database_url import parse_database_url, read_environment
+from reconciler.database.address import DatabaseAddress, Host
+from reconciler.database.url import parse_database_url, read_environment
 from reconciler.errors import UsageProblem
 
 

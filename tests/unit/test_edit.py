@@ -7,8 +7,8 @@ from textwrap import dedent
 
 import pytest
 
-from reconciler.edit import KEEP, AnyEdit, Edit, RemoveField, RemoveRow, edit_text
-from reconciler.edit_files import EditedFile, edit_files, undo_edited, write_edited
+from reconciler.editing.edit import KEEP, AnyEdit, Edit, RemoveField, RemoveRow, edit_text
+from reconciler.editing.files import EditedFile, edit_files, undo_edited, write_edited
 from reconciler.errors import Failed, InvalidInput
 from reconciler.model import Then
 from reconciler.sources import SourceFile

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from reconciler.documents import read_document
-from reconciler.edit import KEEP, AnyEdit, Edit, Keep, RemoveField, RemoveRow, edit_text
+from reconciler.editing.edit import KEEP, AnyEdit, Edit, Keep, RemoveField, RemoveRow, edit_text
+from reconciler.editing.spans import read_spans
 from reconciler.errors import Problem
 from reconciler.fallback_parser import FallbackParser
 from reconciler.model import Json, Row, Then, Value
 from reconciler.nodes import Mapping, Node, Scalar
-from reconciler.spans import read_spans
 from tests.support.corpus import CORPUS, FIELDS, rows_of
 from tests.support.yaml_styles import files
 

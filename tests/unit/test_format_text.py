@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.documents import read_document
+from reconciler.editing.spans import read_spans
 from reconciler.errors import Failed, InvalidInput, Problem
-from reconciler.format_comments import Comments
-from reconciler.format_text import format_text
+from reconciler.formatting.comments import Comments
+from reconciler.formatting.text import format_text
 from reconciler.nodes import Mapping, Node
-from reconciler.spans import read_spans
 from tests.support.corpus import CORPUS, DEFINITIONS, rows_of
 from tests.support.yaml_styles import files
 

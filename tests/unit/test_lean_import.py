@@ -41,7 +41,7 @@ print(sorted((set(sys.modules) - already) & set({NOT_FOR_ONE_SWITCH!r})))
 
 def test_what_was_left_out_can_be_imported_afterwards() -> None:
     program = """
-import reconciler.connection, reconciler.documents
+import reconciler.database.connection, reconciler.documents
 import asyncio, ctypes.util, importlib.metadata, ssl, hashlib, hmac
 from yaml.loader import SafeLoader
 import yaml, yaml.emitter
@@ -78,7 +78,7 @@ sys.meta_path.insert(0, Late())
 @pytest.mark.parametrize("trouble", [NO_STAND_IN, LATE], ids=["asks for more", "fails in the middle"])
 def test_a_library_that_can_not_do_without_is_imported_as_ever(trouble: str) -> None:
     program = f"""{trouble}
-from reconciler.driver import psycopg
+from reconciler.database.driver import psycopg
 import sys
 from psycopg.errors import CancelledError
 print(psycopg.pq.__impl__, "asyncio" in sys.modules, CancelledError.__module__)
@@ -94,7 +94,7 @@ def test_pyyaml_without_its_loaders_reads_by_libyaml() -> None:
 def test_what_is_needed_after_all_is_imported_then() -> None:
     program = """
 import reconciler.libraries
-import reconciler.connection
+import reconciler.database.connection
 import click, msgspec, psycopg, subprocess, urllib.parse, uuid
 from click.testing import CliRunner
 
@@ -148,7 +148,7 @@ row = psycopg.connect(os.environ["URL"], options="-c timezone=Europe/Berlin").ex
 ).fetchone()
 print(row)
 """
-    imported = "import reconciler.libraries\nfrom reconciler.driver import psycopg\n"
+    imported = "import reconciler.libraries\nfrom reconciler.database.driver import psycopg\n"
     lean = printed_by(imported + of_types, URL=database.url)
     assert lean == printed_by("import psycopg\n" + of_types, URL=database.url)
     assert "datetime.timedelta(days=367" in lean
@@ -156,7 +156,7 @@ print(row)
 
 def test_what_was_left_out_says_so_where_somebody_calls_it() -> None:
     program = """
-import reconciler.connection
+import reconciler.database.connection
 from psycopg import waiting
 try:
     waiting.get_running_loop()

@@ -17,10 +17,11 @@ import msgspec
 from psycopg import Connection, sql
 
 from reconciler.canonical import from_text
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only
 from reconciler.errors import NotAsExpected, Problem
 from reconciler.fields import format_timestamp
-from reconciler.history_query import (
+from reconciler.history.query import (
     NAMED_BY_CHANGE,
     NAMED_BY_RUN,
     HistoryQuery,
@@ -33,7 +34,6 @@ from reconciler.ledger import BatchRecord
 from reconciler.ledger_schema import VERSION, installed_version
 from reconciler.model import MISSING, Direction, Finding, Json, Missing
 from reconciler.outcome import Verdict
-from reconciler.transaction import begin_read_only
 
 __all__ = [
     "COUNTED",

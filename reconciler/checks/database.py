@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only
 from reconciler.errors import ReconcileError
 from reconciler.fields import seconds
 from reconciler.guards import CheckResult
 from reconciler.policy import PostgresCheck, SqlCheck
-from reconciler.transaction import begin_read_only
 
 
 def check_postgres(check: PostgresCheck, connection: DatabaseConnection) -> CheckResult:

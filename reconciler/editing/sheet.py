@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from reconciler.editing.spans import Entry, FileSpans, Span
 from reconciler.errors import Failed
-from reconciler.spans import Entry, FileSpans, Span
 
 __all__ = ["Made", "Replacement", "Sheet", "splice"]
 

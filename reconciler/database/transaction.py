@@ -15,8 +15,8 @@ from contextlib import contextmanager
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from reconciler.connection import DatabaseConnection
-from reconciler.driver_errors import ends_connection, translate
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.driver_errors import ends_connection, translate
 from reconciler.errors import Failed, NotAsExpected, OutcomeUnknown, Problem
 
 __all__ = ["begin_read_only", "begin_read_write"]
@@ -77,7 +77,7 @@ def _transaction(
     if statement_timeout_ms is None:
         statement_timeout_ms = connection.statement_timeout_ms
     if connection.is_rehearsal:
-        from reconciler.rehearsal import RehearsalConnection  # here, because no apply has a use for it
+        from reconciler.database.rehearsal import RehearsalConnection  # here, because no apply has a use for it
 
         assert isinstance(connection, RehearsalConnection)
         with connection.rehearsed(mode, _settings(connection, lock_timeout_ms, statement_timeout_ms), doing):

@@ -10,13 +10,13 @@ import re
 from collections.abc import Mapping
 
 from reconciler.desired import LONG_FORM
-from reconciler.edit_tree import edited_entry, is_long_form
+from reconciler.editing.edit_tree import edited_entry, is_long_form
+from reconciler.editing.sheet import Replacement, Sheet
+from reconciler.editing.spans import Entry, Span
+from reconciler.editing.spelling import spell, spell_key, spell_literal
 from reconciler.fields import Field
 from reconciler.nodes import Mapping as MappingNode
 from reconciler.nodes import Node, Scalar
-from reconciler.sheet import Replacement, Sheet
-from reconciler.spans import Entry, Span
-from reconciler.spelling import spell, spell_key, spell_literal
 
 __all__ = ["EntryText"]
 

@@ -19,13 +19,13 @@ import msgspec
 from psycopg import Connection, sql
 
 from reconciler.canonical import text_array
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
+from reconciler.database.transaction import begin_read_only
 from reconciler.diff import BY_HAND
 from reconciler.fields import format_timestamp
-from reconciler.history import COUNTED, ENTRY, HistoryEntry, entry_of, need_ledger, source_of_changes
-from reconciler.history_query import Conditions, HistoryQuery, of_changes, where
+from reconciler.history.query import Conditions, HistoryQuery, of_changes, where
+from reconciler.history.read import COUNTED, ENTRY, HistoryEntry, entry_of, need_ledger, source_of_changes
 from reconciler.model import Direction, FieldKey, Json, Missing
-from reconciler.transaction import begin_read_only
 
 __all__ = ["HandKill", "HeldRuns", "OffTime", "Step", "Timeline", "read_timeline"]
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from string import Template
 
-from reconciler.connection import DatabaseConnection
+from reconciler.database.connection import DatabaseConnection
 from reconciler.errors import ReconcileError
 from reconciler.fields import seconds
 from reconciler.guards import CheckResult
@@ -86,10 +86,10 @@ def _make(check: Callable[[], CheckResult]) -> CheckResult:
 
 def _elsewhere(check: Check, environment: Mapping[str, str]) -> Callable[[], CheckResult]:
     if isinstance(check, HttpCheck):
-        from reconciler.check_http import check_http
+        from reconciler.checks.http import check_http
 
         return lambda: check_http(check, environment)
-    from reconciler.check_redis import check_bullmq, check_redis
+    from reconciler.checks.redis import check_bullmq, check_redis
 
     if isinstance(check, BullmqCheck):
         return lambda: check_bullmq(check, environment)
@@ -98,7 +98,7 @@ def _elsewhere(check: Check, environment: Mapping[str, str]) -> Callable[[], Che
 
 
 def _on_database(check: Check, connection: DatabaseConnection) -> Callable[[], CheckResult]:
-    from reconciler.check_database import check_postgres, check_sql
+    from reconciler.checks.database import check_postgres, check_sql
 
     if isinstance(check, PostgresCheck):
         return lambda: check_postgres(check, connection)

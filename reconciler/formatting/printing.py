@@ -1,7 +1,7 @@
 """A state file printed anew from its spans: the half of `reconcile fmt` that knows the style.
 
 Takes a text with its Spans, its Comments and its table; gives the text in the style of the house. It promises nothing:
-whether the text then says what it said is checked by `format_text`.
+whether the text then says what it said is checked by `text`.
 
 - A row, the long form, `$expect` and `override` are mappings of ours: in lines, their entries in the schema's order.
   Where an anchor or an alias stands in one, the order stays: an alias must come after what it names.
@@ -18,17 +18,17 @@ from functools import lru_cache
 import msgspec
 
 from reconciler.desired import LONG_FORM
-from reconciler.edit_tree import is_long_form
+from reconciler.editing.edit_tree import is_long_form
+from reconciler.editing.spans import Entry, FileSpans, Span
+from reconciler.editing.spelling import spell, spell_key
 from reconciler.errors import Failed
 from reconciler.fields import BooleanField, EnumField, Field, IntegerField, JsonField
-from reconciler.format_comments import Comment, Comments, scalars
+from reconciler.formatting.comments import Comment, Comments, scalars
 from reconciler.nodes import Mapping as MappingNode
 from reconciler.nodes import Node, Scalar
 from reconciler.nodes import Sequence as SequenceNode
 from reconciler.scalars import NotStorable, resolve
 from reconciler.schema import Table
-from reconciler.spans import Entry, FileSpans, Span
-from reconciler.spelling import spell, spell_key
 from reconciler.state_files import schema_of
 
 __all__ = ["Printer", "header_line"]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from reconciler.spans import FileSpans, Span
+from reconciler.editing.spans import FileSpans, Span
 
 __all__ = ["Comment", "Comments", "scalars"]
 

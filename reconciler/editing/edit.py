@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.documents import read_document
-from reconciler.edit_tree import KEEP, AnyEdit, Edit, Keep, RemoveField, RemoveRow, edited_root, same_tree
+from reconciler.editing.edit_tree import KEEP, AnyEdit, Edit, Keep, RemoveField, RemoveRow, edited_root, same_tree
+from reconciler.editing.rewrite import rewrite
+from reconciler.editing.sheet import Made, Sheet, splice
+from reconciler.editing.spans import read_spans
 from reconciler.errors import Failed, InvalidInput, Problem
 from reconciler.fields import Field
 from reconciler.nodes import Node
-from reconciler.rewrite import rewrite
-from reconciler.sheet import Made, Sheet, splice
-from reconciler.spans import read_spans
 
 __all__ = ["KEEP", "AnyEdit", "Edit", "Keep", "RemoveField", "RemoveRow", "edit_text"]
 

@@ -18,15 +18,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from reconciler.edit_tree import AnyEdit, Edit, RemoveRow, changed_parts, edited_row, field_of
-from reconciler.entry_text import EntryText
+from reconciler.editing.edit_tree import AnyEdit, Edit, RemoveRow, changed_parts, edited_row, field_of
+from reconciler.editing.entry_text import EntryText
+from reconciler.editing.sheet import Made, Replacement, Sheet
+from reconciler.editing.spans import Entry, Span, anchored_nodes
+from reconciler.editing.spelling import spell, spell_key
 from reconciler.errors import Failed
 from reconciler.fields import Field
 from reconciler.nodes import Mapping as MappingNode
 from reconciler.nodes import Node
-from reconciler.sheet import Made, Replacement, Sheet
-from reconciler.spans import Entry, Span, anchored_nodes
-from reconciler.spelling import spell, spell_key
 
 __all__ = ["rewrite"]
 

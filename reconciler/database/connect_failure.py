@@ -14,7 +14,7 @@ import re
 
 import msgspec
 
-from reconciler.database_address import DatabaseAddress, Host
+from reconciler.database.address import DatabaseAddress, Host
 
 __all__ = ["Failure", "explain", "no_answer", "not_resolved"]
 

@@ -18,8 +18,8 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from reconciler.connection import DatabaseConnection, only_connection
-from reconciler.driver_errors import translate
+from reconciler.database.connection import DatabaseConnection, only_connection
+from reconciler.database.driver_errors import translate
 from reconciler.errors import Failed
 
 __all__ = ["RehearsalConnection", "rehearse"]

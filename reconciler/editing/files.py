@@ -18,7 +18,7 @@ import msgspec
 
 from reconciler.desired import read_desired, table_of
 from reconciler.documents import read_document
-from reconciler.edit import AnyEdit, Edit, RemoveField, edit_text
+from reconciler.editing.edit import AnyEdit, Edit, RemoveField, edit_text
 from reconciler.errors import Failed, InvalidInput, Problem
 from reconciler.model import Row, RowKey, Value
 from reconciler.nodes import Mapping as MappingNode

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from reconciler.bullmq_queues import Queue, read_queues
+from reconciler.checks.bullmq_queues import Queue, read_queues
 from reconciler.effects.redis_client import RedisAddress, connected, read_address
 from reconciler.errors import UsageProblem
 from reconciler.fields import seconds

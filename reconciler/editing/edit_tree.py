@@ -13,13 +13,13 @@ import msgspec
 
 from reconciler.canonical import equal
 from reconciler.desired import LONG_FORM
+from reconciler.editing.spelling import is_same_scalar
 from reconciler.errors import Failed, nearest
 from reconciler.fields import Field, JsonField, NotAValue, canonical_timestamp
 from reconciler.model import Json, Then
 from reconciler.nodes import Mapping as MappingNode
 from reconciler.nodes import Node, Scalar
 from reconciler.nodes import Sequence as SequenceNode
-from reconciler.spelling import is_same_scalar
 from reconciler.state_yaml import node_of
 
 __all__ = [

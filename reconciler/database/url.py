@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import msgspec
 from psycopg import pq
 
-from reconciler.database_address import DatabaseAddress, Host
+from reconciler.database.address import DatabaseAddress, Host
 from reconciler.errors import UsageProblem, nearest
 
 __all__ = ["parse_database_url", "read_environment"]

@@ -1,6 +1,6 @@
 """The address of a database: where it is and how to enter it, with nothing secret in any printed form.
 
-Takes what `database_url` read from DATABASE_URL or DIRECT_URL. Gives libpq its connection string, one host at a time;
+Takes what `url` read from DATABASE_URL or DIRECT_URL. Gives libpq its connection string, one host at a time;
 gives messages a form that can be printed; and takes secrets out of what a driver says.
 """
 

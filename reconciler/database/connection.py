@@ -1,6 +1,6 @@
 """Makes the one connection of a run, safe behind a transaction-mode pooler, within a time that is kept.
 
-Takes DatabaseAddresses (`database_url.read_environment`); gives a DatabaseConnection: a psycopg connection in
+Takes DatabaseAddresses (`url.read_environment`); gives a DatabaseConnection: a psycopg connection in
 autocommit mode without prepared statements, proven by one query. Raises Unreachable with one sentence about all that
 was tried.
 
@@ -21,13 +21,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from reconciler.driver import psycopg  # isort: skip  before any other import of it
+from reconciler.database.driver import psycopg  # isort: skip  before any other import of it
 from psycopg import pq
 from psycopg.abc import PQGen
 from psycopg.rows import TupleRow, tuple_row
 
-from reconciler.connect_failure import Failure, explain, no_answer, not_resolved
-from reconciler.database_address import DatabaseAddress, Host
+from reconciler.database.address import DatabaseAddress, Host
+from reconciler.database.connect_failure import Failure, explain, no_answer, not_resolved
 from reconciler.errors import Unreachable
 
 __all__ = ["DatabaseConnection", "NotConnected", "connect", "is_rehearsing", "only_connection", "open_database"]

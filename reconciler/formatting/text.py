@@ -15,16 +15,16 @@ from collections.abc import Mapping
 
 from reconciler.desired import read_desired
 from reconciler.documents import read_document
-from reconciler.edit_tree import same_tree
+from reconciler.editing.edit_tree import same_tree
+from reconciler.editing.spans import read_spans
 from reconciler.errors import Failed, InvalidInput, Problem
-from reconciler.format_comments import Comments
-from reconciler.format_print import Printer, header_line
+from reconciler.formatting.comments import Comments
+from reconciler.formatting.printing import Printer, header_line
 from reconciler.model import Json, Row
 from reconciler.nodes import Document
 from reconciler.nodes import Mapping as MappingNode
 from reconciler.project import STATE
 from reconciler.schema import Definitions, Table
-from reconciler.spans import read_spans
 
 __all__ = ["format_text"]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from reconciler.desired import table_of
-from reconciler.edit_files import EditedFile
+from reconciler.editing.files import EditedFile
 from reconciler.errors import Failed, InvalidInput, Problem, UsageProblem, nearest
-from reconciler.format_text import format_text
+from reconciler.formatting.text import format_text
 from reconciler.model import Location
 from reconciler.project import STATE, read_schemas
 from reconciler.sources import SourceFile, files_in_work_tree

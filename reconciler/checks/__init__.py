@@ -1,0 +1,1 @@
+"""Health checks: is it safe to switch something on again?"""

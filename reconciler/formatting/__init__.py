@@ -1,0 +1,1 @@
+"""`reconcile fmt`: state files in the style of the house."""
