@@ -14,6 +14,7 @@ from psycopg import Connection, Cursor, sql
 from reconciler.actual import Seen
 from reconciler.canonical import text_array, to_text
 from reconciler.catalog import Relation
+from reconciler.diff import is_put_back_past_git
 from reconciler.drifted import row_hash
 from reconciler.errors import Failed
 from reconciler.model import Action, Change, Json, Missing, RowKey
@@ -152,8 +153,8 @@ def applied_after(changes: Sequence[Change], seen: Mapping[str, Mapping[str, See
     """What the ledger holds of each row that `changes` speak of once they are applied; rows where nothing moves are
     left out.
 
-    Held and kept fields stay as they were: their base is still what was applied last. So does what a guard has put
-    back, which is not what git asks for.
+    Held and kept fields stay as they were: their base is still what was applied last. So does what was
+    put back, where git asks for something else.
     """
     after: dict[RowKey, dict[str, Json]] = {}
     moved: set[RowKey] = set()
@@ -165,6 +166,8 @@ def applied_after(changes: Sequence[Change], seen: Mapping[str, Mapping[str, See
         if change.action is Action.RELEASE:
             after[row].pop(change.field, None)
             moved.add(row)
+        elif is_put_back_past_git(change):
+            continue
         elif change.action.writes or change.action is Action.RECORD:
             after[row][change.field] = _json(change.after)
             moved.add(row)

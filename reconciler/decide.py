@@ -20,7 +20,7 @@ from reconciler.canonical import to_text
 from reconciler.catalog import Catalog, read_catalog
 from reconciler.change_path import LookedAt, look_at_part, look_where_needed
 from reconciler.database.connection import is_rehearsing
-from reconciler.diff import diff_row
+from reconciler.diff import diff_row, in_sync_past_broken_glass
 from reconciler.effects.following import count_following
 from reconciler.errors import InvalidInput, NotAsExpected, Problem, UsageProblem, nearest
 from reconciler.fields import format_timestamp
@@ -30,7 +30,7 @@ from reconciler.guards import CheckResult, Frozen, Situation, checks_needed, hol
 from reconciler.in_effect import state_in_effect
 from reconciler.ledger import Head, read_freezes, read_head, read_marks, read_released, settled_commit
 from reconciler.ledger_schema import VERSION
-from reconciler.model import Action, Change, FieldKey, Mark, Row, RowKey
+from reconciler.model import Action, Change, Direction, FieldKey, Json, Mark, Row, RowKey
 from reconciler.plan import Counts, EffectSummary, Notice, Plan, Scope, count, fingerprint_of
 from reconciler.project import Project
 from reconciler.schema import Table
@@ -53,7 +53,8 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     many rows may change whatever the blast limit says; `allowance` tells, only where that is not enough, how many the
     commits since a given one allow. `now`: another time than the database's, for a demo. `fields`: only these count.
     `full`: whether every row is looked at; None: if that is due (`change_path`). `part`: only these rows are looked at,
-    of all that the scope means.
+    of all that the scope means. `insists`: what a run of something that is not merged is to kill, and to leave killed,
+    whether or not there is anything to write, with the values.
     """
 
     scope: Scope = Scope()
@@ -66,6 +67,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     fields: frozenset[FieldKey] | None = None
     full: bool | None = None
     part: Part | None = None
+    insists: Mapping[FieldKey, Json] = {}
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -73,7 +75,8 @@ class Decision(msgspec.Struct, frozen=True):
 
     `project` is the one that it was made from, with all of the state that it needed.
     `desired` is what counts now; `written_down` what stands in git, where some of it may be meant for another time.
-    `seen` are the rows that were not in sync, by table and key.
+    `seen` are the rows that were not in sync, by table and key. `insisted` are the fields of `Inputs.insists` that were
+    off already, with their values.
     """
 
     plan: Plan
@@ -87,6 +90,7 @@ class Decision(msgspec.Struct, frozen=True):
     looked_at: LookedAt
     project: Project
     checks_needed: frozenset[str] = frozenset()
+    insisted: Mapping[FieldKey, Json] = {}
 
 
 def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: Look) -> Decision:
@@ -131,16 +135,27 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
     seen = _look_at_rows(connection, project, desired, scope, catalog, look, looked_at.keys)
     if fleets is not None and look is not compare:
         desired = fleets.desired_again(desired, {name: list(rows) for name, rows in seen.items()})
-    keys = [(name, key) for name, rows in seen.items() for key in rows]
-    marks = read_marks(connection, keys) if head.version else {}
+    keys = {*((name, key) for name, rows in seen.items() for key in rows), *(field[:2] for field in inputs.insists)}
+    marks = read_marks(connection, sorted(keys)) if head.version else {}
     if not scope.is_everything:
         marks = _covered(marks, scope)
+    for name, rows in in_sync_past_broken_glass(marks, desired, seen).items():
+        table, asked = definitions.tables[name], {key: Row(name, key, {}) for key in rows}
+        again = look(connection, Sought(table, relation_of(catalog, table), asked, catalog.has_ledger, rows))
+        seen[name] |= {row.key: row for row in again}
 
     found = _diff(project, desired, seen, marks)
     found += _orphans(connection, definitions.tables, head) if scope.is_everything else []
     if inputs.fields is not None:
         found = [change for change in found if (change.table, change.key, change.field) in inputs.fields]
         marks = {field: mark for field, mark in marks.items() if field in inputs.fields}
+    insisted: dict[FieldKey, Json] = {}
+    if inputs.insists:
+        from reconciler.insisting import notices_of_insisting, off_already  # only a kill ahead of git does
+
+        insisted = off_already(inputs.insists, scope, inputs.fields, desired, seen, definitions.tables)
+        found = [change for change in found if not (change.action.writes and change.sort_key() in insisted)]
+        notes += notices_of_insisting(insisted)
     situation = Situation(
         now=now,
         tables=definitions.tables,
@@ -184,6 +199,7 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
         looked_at,
         project,
         frozenset(checks_needed(found, situation)),
+        insisted,
     )
 
 
@@ -381,9 +397,12 @@ def _check_expectations(
     """Raise InvalidInput with `problems` and every `$expect` that fails on a row that is to be changed or adopted.
 
     On a row where nothing happens it is only a notice: a tenant that was renamed must not stand in the way of a kill
-    somewhere else.
+    somewhere else. So it is on a row of which a guard holds all there is, where something is killed.
     """
-    at_work = {(c.table, c.key) for c in changes if c.action not in (Action.KEEP, Action.RELEASE)}
+    idle = [Action.KEEP, Action.RELEASE]
+    if any(change.direction is Direction.KILL and change.action.writes for change in changes):
+        idle.append(Action.HOLD)
+    at_work = {(change.table, change.key) for change in changes if change.action not in idle}
     notices = []
     for name, rows in desired.items():
         table = project.definitions.tables[name]

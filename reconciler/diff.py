@@ -7,12 +7,25 @@ fields; gives Changes, sorted by field, for everything that is not in sync. Pure
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from reconciler.canonical import equal, to_text
 from reconciler.digests import sha256
 from reconciler.fields import Field
-from reconciler.model import MISSING, Action, Change, Direction, Finding, Json, Mark, Matched, Missing, Row, Value
+from reconciler.model import (
+    MISSING,
+    Action,
+    Change,
+    Direction,
+    FieldKey,
+    Finding,
+    Json,
+    Mark,
+    Matched,
+    Missing,
+    Row,
+    Value,
+)
 from reconciler.schema import Table
 
 RELEASED = "released"
@@ -68,11 +81,14 @@ def diff_row(
             if (wish is before or equal(wish, before)) and (before is has or equal(before, has)):
                 continue  # as most fields are, of which `_decide` says the same
         wanted = desired.values.get(name) if desired is not None else None
-        verdict = _decide(field, wanted, before, has, mark)
+        left_off = _opened_past_broken_glass(field, wanted, has, mark)
+        verdict = _reopened(left_off) if left_off is not None else _decide(field, wanted, before, has, mark)
         if verdict is None:
             continue
         finding, action, direction, explanation = verdict
-        writes = action.writes
+        after = has
+        if action.writes and wanted is not None:
+            after = left_off.seen_value if left_off is not None else wanted.data
         yield Change(
             table=table.name,
             key=key,
@@ -81,7 +97,7 @@ def diff_row(
             action=action,
             direction=direction,
             before=has,
-            after=wanted.data if writes and wanted is not None else has,
+            after=after,
             desired=wanted.data if wanted is not None else MISSING,
             base=before,
             explanation=explanation,
@@ -126,6 +142,18 @@ def _decide(
     if equal(actual, base):
         return (Finding.CHANGE, Action.UPDATE, field.direction(actual, desired), "changed in git")
     return _conflict(field, wanted, base, actual, mark)
+
+
+def is_put_back_past_git(change: Change) -> bool:
+    """Whether the change puts back what was opened by hand although git asks to open it: what a guard holds, and what
+    broken glass has killed.
+    """
+    is_put_back = change.finding is Finding.REOPENED and change.action.writes
+    return is_put_back and not isinstance(change.after, Missing) and not _is_asked(change.desired, change.after)
+
+
+def _is_asked(desired: _Side, after: Json) -> bool:
+    return not isinstance(desired, Missing) and equal(desired, after)
 
 
 def _direction_of_making(field: Field, base: _Side, desired: Json) -> Direction:
@@ -195,6 +223,41 @@ def _is_left_by_broken_glass(field: Field, wanted: Value, actual: _Side, mark: M
     if field.direction(actual, wanted.data) is Direction.KILL:
         return False
     return not touched_since_seen(wanted, actual, mark)
+
+
+def in_sync_past_broken_glass(
+    marks: Mapping[FieldKey, Mark], desired: Mapping[str, Mapping[str, Row]], seen: Mapping[str, Container[str]]
+) -> dict[str, list[str]]:
+    """The keys of rows, by table, that are as git asks, and so not among the `seen`, although broken glass has left
+    another value in them.
+    """
+    found: dict[str, set[str]] = {}
+    for (table, key, name), mark in marks.items():
+        row = desired.get(table, {}).get(key) if table in seen and key not in seen[table] else None
+        if mark.glass is None or row is None or name not in row.data:
+            continue
+        if not equal(row.data[name], mark.seen_value):
+            found.setdefault(table, set()).add(key)
+    return {table: sorted(keys) for table, keys in sorted(found.items())}
+
+
+def _opened_past_broken_glass(
+    field: Field | None, wanted: Value | None, actual: _Side, mark: Mark | None
+) -> Mark | None:
+    """The mark of what broken glass has killed and somebody has opened since, by hand, before git has answered; None of
+    anything else. That git says so, too, is no answer: it did before the kill.
+    """
+    if field is None or wanted is None or mark is None or mark.glass is None or mark.seen_at is None:
+        return None
+    if isinstance(actual, Missing) or touched_since_seen(wanted, mark.seen_value, mark):
+        return None
+    ways = field.direction(mark.seen_value, actual), field.direction(mark.seen_value, wanted.data)
+    return mark if ways == (Direction.RESTORE, Direction.RESTORE) else None
+
+
+def _reopened(left_off: Mark) -> _Verdict:
+    text = f"{left_off.glass}, and somebody has re-opened it by hand since: put back to the kill side"
+    return (Finding.REOPENED, Action.UPDATE, Direction.KILL, text)
 
 
 def touched_since_seen(wanted: Value, actual: Json, mark: Mark | None) -> bool:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 import msgspec
 from msgspec.structs import replace
 
 from reconciler.canonical import equal
-from reconciler.diff import ASKED, BY_HAND, RELEASED, entry_digest
+from reconciler.diff import ASKED, BY_HAND, RELEASED, entry_digest, is_put_back_past_git
 from reconciler.fields import Field, OnASide
 from reconciler.guards import spend_waivers, waivers_of
 from reconciler.model import Action, Change, Direction, FieldKey, Finding, Json, Mark, Missing, Row, Value
@@ -38,11 +39,13 @@ def marks_after(
     tables: Mapping[str, Table],
     now: datetime,
     doer: Doer,
+    insisted: Mapping[FieldKey, Json] = MappingProxyType({}),
 ) -> dict[FieldKey, Mark]:
     """Only the marks that differ from what is stored.
 
     A run of a dirty work tree leaves what it wrote open, as a hand would: git still has another opinion, and must not
-    win by its next run. What git does not name stays open, too, until somebody commits or releases it.
+    win by its next run. What git does not name stays open, too, until somebody commits or releases it. So does what it
+    was to kill and found off already (`insisted`, with the values).
     """
     after: dict[FieldKey, Mark] = {}
     unspoken_of = {field for field, mark in marks.items() if mark.seen_at is not None}
@@ -57,7 +60,23 @@ def marks_after(
         is_over = old.glass is None or _value(desired, field) is not None
         if field in unspoken_of and doer.glass is None and is_over:
             after[field] = _closed(old)
+    for field, has in insisted.items():
+        old = marks.get(field, Mark())
+        left = _left_off(old, has, now, doer)
+        after.pop(field, None)
+        if left != old:
+            after[field] = left
     return after
+
+
+def _left_off(old: Mark, has: Json, now: datetime, doer: Doer) -> Mark:
+    """The mark of what a run of something that is not merged was to kill, and found off: it is a kill all the same, and
+    what git asks for by now is no answer to it.
+    """
+    if old.glass == doer.glass and old.seen_at is not None and old.seen_entry is None and equal(old.seen_value, has):
+        return old  # the same once more
+    killed = replace(_closed(old), killed_at=now, killed_by=doer.killer)
+    return replace(killed, seen_at=now, seen_value=has, glass=doer.glass)
 
 
 def _value(desired: Mapping[str, Mapping[str, Row]], field: FieldKey) -> Value | None:
@@ -74,7 +93,7 @@ def _mark_after(change: Change, old: Mark, value: Value | None, table: Table | N
     if change.action.writes:
         return _written(change, old, value, field, now, doer)
     if change.finding is Finding.BREAK_GLASS:
-        return _digested(old, value, doer)
+        return _told_of(old, value, doer)
     if change.action is Action.KEEP and (change.direction is Direction.KILL or _moved_to_kill_side(change, field)):
         return _seen(change, old, value, field, now, doer)
     has = change.before
@@ -136,6 +155,8 @@ def _released_by_git(change: Change, old: Mark, field: Field | None) -> Mark:
 def _written(change: Change, old: Mark, value: Value | None, field: Field, now: datetime, doer: Doer) -> Mark:
     """The mark of a field that this run wrote."""
     after = None if isinstance(change.after, Missing) else change.after
+    if is_put_back_past_git(change) and old.glass is not None:
+        return _told_of(replace(old, killed_at=now), value, doer)
     new = replace(_closed(old), spent=spend_waivers(change, old, value))
     if change.direction is Direction.KILL:
         new = replace(new, killed_at=now, killed_by=doer.killer)
@@ -158,6 +179,14 @@ def _seen(change: Change, old: Mark, value: Value | None, field: Field, now: dat
     if seen.killed_at != old.killed_at:
         seen = replace(seen, spent=tuple(sorted({*old.spent, *waivers_of(value)})))
     return _digested(seen, value, doer)
+
+
+def _told_of(old: Mark, value: Value | None, doer: Doer) -> Mark:
+    """The mark of what broken glass has left, once a run from git tells of it: a waiver that stands there then stood
+    there at the time of the kill.
+    """
+    new = _digested(old, value, doer)
+    return new if new == old else replace(new, spent=tuple(sorted({*old.spent, *waivers_of(value)})))
 
 
 def _digested(mark: Mark, value: Value | None, doer: Doer) -> Mark:

@@ -25,6 +25,7 @@ from reconciler.errors import (
 from reconciler.git import Git
 from reconciler.lock_holders import who_holds
 from reconciler.masks import mask_notices
+from reconciler.model import FieldKey, Json
 from reconciler.one_run import Awaiting, apply_once
 from reconciler.outcome import Outcome
 from reconciler.plan import Notice, Plan
@@ -153,6 +154,16 @@ def _apply_with_checks(
     return rest if first is None else kills_and_rest(first, rest)
 
 
+def _insists(request: Request, project: Project) -> dict[FieldKey, Json]:
+    """What is to be off until git says so: what a kill is about that is not merged, or not committed."""
+    is_dirty = request.allow_dirty and project.revision is not None and project.revision.dirty
+    if not (request.insists or is_dirty):
+        return {}
+    from reconciler.insisting import kills_beyond_head, kills_of  # most runs are of what is merged
+
+    return kills_of(project, request.fields or ()) if request.insists else kills_beyond_head(request.directory, project)
+
+
 def _inputs(connection: DatabaseConnection, request: Request, project: Project, reviewed: Plan | None = None) -> Inputs:
     def allowance(applied: str | None) -> int:
         if project.repository is None or project.commit is None:
@@ -169,4 +180,5 @@ def _inputs(connection: DatabaseConnection, request: Request, project: Project, 
         full=reviewed.is_full if reviewed is not None else request.full,
         allowance=allowance,
         now=request.now,
+        insists=_insists(request, project),
     )

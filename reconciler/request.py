@@ -25,9 +25,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     `allow_changes`: how many rows may change whatever the blast limit says. `now`: another time, for a demo.
     `ahead`: the commit is not merged yet (`kill --now`); what it says is applied as a hold that runs from git respect,
-    whatever was applied last. `fields`: nothing but these is looked at. `full`: whether every row of a large project is
-    looked at, and not only what git has changed; None: if that is due (`change_path`). `batch`: at most so many rows
-    are written in one transaction; None: all are (`in_batches`).
+    whatever was applied last; with `insists`, also where that is so already. `fields`: nothing but these is looked at.
+    `full`: whether every row of a large project is looked at, and not only what git has changed; None: if that is due
+    (`change_path`). `batch`: at most so many rows are written in one transaction; None: all are (`in_batches`).
     """
 
     directory: Path
@@ -40,6 +40,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     lock_timeout_ms: int = 10_000
     now: datetime | None = None
     ahead: bool = False
+    insists: bool = False
     fields: frozenset[FieldKey] | None = None
     full: bool | None = None
     batch: int | None = None

@@ -16,12 +16,13 @@ from reconciler.apply import applied_after, create_row, prepare_updates
 from reconciler.audit import find_actor, tenants_of, write_entries
 from reconciler.database.connection import DatabaseConnection
 from reconciler.decide import Decision
+from reconciler.diff import is_put_back_past_git
 from reconciler.errors import Refused
 from reconciler.fit import relation_of
 from reconciler.ledger import PARTIAL, RunRecord, prepare_applied, prepare_changes, prepare_marks, record_run
 from reconciler.ledger_sync import record_pending
 from reconciler.marks import Doer, marks_after
-from reconciler.model import Action, Change, FieldKey, Mark, RowKey
+from reconciler.model import Action, Change, FieldKey, Json, Mark, RowKey
 from reconciler.project import Project
 
 __all__ = ["write_run"]
@@ -90,6 +91,9 @@ class _Writer:
         self._marks: dict[RowKey, dict[FieldKey, Mark]] = {}
         for field, mark in decision.marks.items():
             self._marks.setdefault(field[:2], {})[field] = mark
+        self._insisted: dict[RowKey, dict[FieldKey, Json]] = {}
+        for field, has in decision.insisted.items():
+            self._insisted.setdefault(field[:2], {})[field] = has
 
     def write(self) -> int:
         """Write all of it. Returns the number of audit entries."""
@@ -100,7 +104,7 @@ class _Writer:
             next(before, None)
             next(piece)
             before = piece
-        record_marks_of_others = self._prepare_marks((), list(self._marks))
+        record_marks_of_others = self._prepare_marks((), {*self._marks, *self._insisted})
         next(before, None)
         record_marks_of_others()
         return self._entries
@@ -147,11 +151,19 @@ class _Writer:
     def _prepare_marks(self, changes: Sequence[Change], rows: Iterable[RowKey]) -> Callable[[], None]:
         """What stores the marks of these rows; `changes` are all that the plan says of them."""
         known: dict[FieldKey, Mark] = {}
+        insisted: dict[FieldKey, Json] = {}
         for row in rows:
             known |= self._marks.pop(row, {})
+            insisted |= self._insisted.pop(row, {})
         decision = self._decision
         marks = marks_after(
-            changes, known, desired=decision.desired, tables=self._tables, now=decision.now, doer=_doer(self._run)
+            changes,
+            known,
+            desired=decision.desired,
+            tables=self._tables,
+            now=decision.now,
+            doer=_doer(self._run),
+            insisted=insisted,
         )
         return prepare_marks(self._connection, marks)
 
@@ -183,7 +195,11 @@ def _doer(run: RunRecord) -> Doer:
 
 def _of_settled_rows(hashes: Mapping[RowKey, int | None], changes: Sequence[Change]) -> dict[RowKey, int | None]:
     """The same without the rows of which a field is left at odds with what is applied: the hash would hide that."""
-    left = {(c.table, c.key) for c in changes if c.action is Action.HOLD or c.action is Action.KEEP}
+    left = {
+        (c.table, c.key)
+        for c in changes
+        if c.action is Action.HOLD or c.action is Action.KEEP or is_put_back_past_git(c)
+    }
     return {row: hashed for row, hashed in hashes.items() if row not in left}
 
 

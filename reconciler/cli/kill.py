@@ -55,7 +55,12 @@ _LIVE_SECONDS = 5.0
 @project_options
 @click.option("--tenant", "--row", "tenant", metavar="NAME|ID", help="Whose switch: a key, its beginning, or a name.")
 @click.option("--reason", metavar="TEXT", help="Why; goes into the commit, the entries and the audit log.")
-@click.option("--until", type=Moment(), metavar="TIME", help="Ends by itself at this time (RFC 3339).")
+@click.option(
+    "--until",
+    type=Moment(),
+    metavar="TIME",
+    help="Meant until this time (RFC 3339). It stays off after that; plans then say that it has expired.",
+)
 @click.option("--now", "at_once", is_flag=True, help="Apply the commit at once, before its merge.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before applying. CI=true does not ask either.")
 @proving_options
@@ -194,6 +199,7 @@ class _Killing:
             scope=Scope(rows=rows),
             fields=kill.fields,
             ahead=True,
+            insists=self.options["at_once"],
             reason=self.why,
         )
 

@@ -108,6 +108,25 @@ def test_now_applies_before_the_merge_and_git_catches_up(hosted: tuple[Project, 
     assert len(project.entries()) == len({one["id"] for one in project.entries()})
 
 
+def test_now_holds_off_what_is_off_already_while_git_asks_for_it(
+    hosted: tuple[Project, Path], database: Database
+) -> None:
+    project, _ = hosted
+    text = STATE + f"{ACME}:\n  isAiEnabled: %s\n  aiDailyLimit: %s\n"
+    project.commit_state(text % ("false", 2), "Acme costs")
+    project.succeed()
+    project.commit_state(text % ("true", 90), "Acme pays: not applied yet")
+    project.repo.git("push", "--quiet")
+    done = project.run("kill", "ai-cost-spike", "--limits", "--tenant", "acme", "--reason", "costs", "--now", "--yes",
+                       "--no-push", environment=PEOPLE)  # fmt: skip
+    assert done.code == 0, str(done)
+    assert f"aiDailyLimit of tenants {ACME} is 2 already" in " ".join(done.out.split())
+    assert database.row("tenants", ACME)["aiDailyLimit"] == 2, "a kill has raised a limit"
+    assert "KEPT" in project.succeed().out
+    row = database.row("tenants", ACME)
+    assert (row["aiDailyLimit"], row["isAiEnabled"]) == (2, True)
+
+
 def test_neither_a_dirty_work_tree_nor_a_detached_head_nor_the_index_is_in_the_way_or_touched(
     hosted: tuple[Project, Path],
 ) -> None:

@@ -174,6 +174,60 @@ def test_a_dirty_restore_is_held_even_with_a_waiver_that_nobody_reviewed(project
     assert acme(project)["isAiEnabled"] is False
 
 
+def test_a_kill_of_what_is_off_already_keeps_the_next_run_from_switching_it_on(project: Project) -> None:
+    project.commit_state(KILLED)
+    run(project)
+    project.commit_state(OPEN, "Not applied yet")
+    project.state(KILLED)
+    told = " ".join(project.succeed(*GLASS).out.split())
+    assert "is false already, so there is nothing to write. Runs from git leave it so" in told
+    project.repo.git("checkout", "--quiet", "--", ".")
+    for _ in range(2):
+        run(project)
+        assert acme(project)["isAiEnabled"] is False
+        assert said(project) == {"isAiEnabled": ("break_glass", "keep")}
+    project.commit_state(OPEN.replace("isAiEnabled: true", "isAiEnabled: {value: true, reason: INC-7 is over}"))
+    run(project)
+    assert acme(project)["isAiEnabled"] is True
+
+
+def test_a_dirty_work_tree_insists_on_nothing_that_git_says_too(project: Project) -> None:
+    project.commit_state(KILLED)
+    run(project)
+    break_glass(project, KILLED + "  aiDailyLimit: 20\n")
+    project.commit_state(OPEN, "Not said to be over, nor asked to stay")
+    run(project)
+    assert acme(project)["isAiEnabled"] is True
+
+
+def test_what_a_hand_opens_past_broken_glass_is_put_back_until_git_answers(project: Project) -> None:
+    break_glass(project, KILLED)
+    for _ in range(2):
+        project.database.execute('UPDATE tenants SET "isAiEnabled" = true WHERE id = %s', [ACME])
+        assert said(project) == {"isAiEnabled": ("reopened", "update")}
+        told = " ".join(project.succeed().out.split())
+        assert "and somebody has re-opened it by hand since: put back to the kill side" in told
+        assert acme(project)["isAiEnabled"] is False
+        assert said(project) == {"isAiEnabled": ("break_glass", "keep")}
+    [applied] = project.database.execute("SELECT applied FROM reconciler.managed_row")
+    assert applied["applied"]["isAiEnabled"] is True
+    project.succeed("release", f"tenants/{ACME}.isAiEnabled", "--reason", "It was me")
+    run(project)
+    assert acme(project)["isAiEnabled"] is True
+
+
+def test_a_waiver_that_stood_in_git_before_the_glass_was_broken_does_not_count_after(project: Project) -> None:
+    waiver = "isWhatsappEnabled: {value: true%s, override: {after: it is fine}}"
+    waived = OPEN.replace("isWhatsappEnabled: true", waiver)
+    project.commit_state(waived % "")
+    break_glass(project, OPEN.replace("isWhatsappEnabled: true", "isWhatsappEnabled: false"))
+    run(project)
+    project.commit_state(waived % ", reason: again")
+    run(project)
+    assert "its waiver was spent on an earlier kill, or stood there before" in held(project)["isWhatsappEnabled"]
+    assert acme(project)["isWhatsappEnabled"] is False
+
+
 def test_a_dirty_run_is_no_touch_of_the_entry_of_a_value_killed_by_hand(project: Project) -> None:
     project.database.execute('UPDATE tenants SET "isAiEnabled" = false WHERE id = %s', [ACME])
     # The kill is first seen by a run of a work tree in which the entry reads otherwise.

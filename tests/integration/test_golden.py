@@ -34,7 +34,7 @@ from reconciler.ledger import (
     record_marks,
     record_run,
 )
-from reconciler.model import MISSING, Action, FieldKey, Json, Mark, RowKey
+from reconciler.model import MISSING, Action, FieldKey, Finding, Json, Mark, RowKey
 from reconciler.pipeline import Origin, Request, apply, make_plan, read_for_apply
 from reconciler.plan import Plan
 from reconciler.plan_json import encode_plan
@@ -140,6 +140,8 @@ def applied_by(plan: Plan, base: dict[RowKey, dict[str, Json]]) -> dict[RowKey, 
         fields = expected.setdefault((change.table, change.key), {})
         if change.action is Action.RELEASE:
             del fields[change.field]
+        elif change.finding is Finding.REOPENED and change.after != change.desired:
+            continue  # put back, and not what git asks for
         elif change.action.writes or change.action is Action.RECORD:
             fields[change.field] = plainly(change.after)
     return {row: plainly(fields) for row, fields in expected.items() if fields}

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from reconciler.break_glass import release
-from reconciler.errors import Refused
+from reconciler.errors import InvalidInput, Refused
 from reconciler.pipeline import read_for_apply
 from tests.support.gitrepo import GitRepo
 from tests.support.postgres import Database
@@ -126,6 +126,21 @@ def test_what_a_hand_cuts_while_gits_first_word_on_it_is_held_is_a_kill(runs: Ru
     runs.now += HOUR
     assert runs.run().applied == 1
     assert runs.value("aiDailyLimit") == 50
+
+
+def test_a_renamed_tenant_whose_restore_is_held_stands_in_the_way_of_no_kill_of_another(runs: Runs) -> None:
+    text = f"{ACME}:\n  $expect: {{name: Acme Bakery}}\n  isWhatsappEnabled: %s\n{BOB}:\n  isWhatsappEnabled: %s\n"
+    for acme, bob in (("false", "true"), ("true", "true")):
+        runs.commit(text % (acme, bob))
+        runs.run()
+    runs.database.execute("UPDATE tenants SET name = 'Acme Ltd' WHERE id = %s", [ACME])
+    with pytest.raises(InvalidInput, match="Acme Ltd"):
+        runs.run()  # nothing waits for it: whoever asks for the wrong row is told before the guard lets it through
+    runs.commit(text % ("true", "false"))
+    outcome = runs.run()
+    assert (outcome.applied, runs.value("isWhatsappEnabled", BOB)) == (1, False)
+    assert [notice.message for notice in outcome.notices if "$expect" in notice.message]
+    assert runs.value("isWhatsappEnabled", ACME) is False
 
 
 # Health

@@ -292,7 +292,7 @@ class Histories(RuleBasedStateMachine):
         self.repo.git("branch", "--quiet", "-D", "side")
         request = msgspec.structs.replace(
             self._request(), revision=commit, scope=Scope(rows=("/".join(field[:2]),)), fields=frozenset([field]),
-            ahead=True, reason="an incident",
+            ahead=True, insists=True, reason="an incident",
         )  # fmt: skip
         self._run(read_for_apply(request), request, entries)
 
@@ -381,7 +381,11 @@ class Histories(RuleBasedStateMachine):
             assert outcome.plan.fingerprint == plan.fingerprint
         self._check_audit(self._runs() - runs, named, before, after)
         for field in scope:
-            remember(self._rule(field), entries.get(field), self.memories[field], before[field], after[field], world)
+            insists = is_dirty and self._is_kill_of_gits(field, entries, request)
+            memory = self.memories[field]
+            remember(
+                self._rule(field), entries.get(field), memory, before[field], after[field], world, insists=insists
+            )
         self._check_ledger()
         settled = self._everything()
         if not is_dirty:
@@ -389,6 +393,17 @@ class Histories(RuleBasedStateMachine):
         again = apply(self.connection, request, project, ORIGIN)
         assert (again.applied, again.audit_entries) == (0, 0)
         assert self._everything() == settled, "running again changed something"
+
+    def _is_kill_of_gits(self, field: _Field, entries: Mapping[_Field, Entry], request: Request) -> bool:
+        """Whether a run of what is not merged, or not committed, is to kill what git asks for."""
+        if field not in entries or entries[field].matched:
+            return False
+        asked = [self.committed[field].value] if field in self.committed else self._asked_by_others(field)
+        return request.ahead or any(self._rule(field).way(one, entries[field].value) == "kill" for one in asked)
+
+    def _asked_by_others(self, _field: _Field) -> list[Data]:
+        """What git asks of a field whose row does not name it."""
+        return []
 
     def _foreseen(
         self, named: list[_Field], entries: Mapping[_Field, Entry], before: Mapping[_Field, Data], world: World
@@ -632,6 +647,11 @@ class FleetHistories(Histories):
         if entry is not None:
             self.asked[tier][name] = replace(entry, until=entry.until and self.now + (entry.until - _START))
         self._commit([])
+
+    def _asked_by_others(self, field: _Field) -> list[Data]:
+        if field[0] != "tenants":
+            return []
+        return [fields[field[2]].value for fields in self.asked.values() if field[2] in fields]
 
     def _besides(self, path: str) -> dict[str, Any]:
         asked = [

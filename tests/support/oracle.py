@@ -110,6 +110,9 @@ def expected(rule: Rule, entry: Entry, memory: Memory, has: Data, world: World) 
     """The value after the run, of a row that exists."""
     wants, base = wanted(entry, memory, world.now), memory.base
     passes = _Guards(rule, entry, memory, world)
+    if _is_glass_opened(rule, entry, memory, has, wants):
+        assert memory.against is not None
+        return memory.against[0]
     if wants == has == base or _is_kept_glass(rule, entry, memory, has, wants):
         return has
     if base is not NOTHING and rule.way(base, has) == "restore":
@@ -140,9 +143,19 @@ def expected_row(
 
 
 def remember(
-    rule: Rule, entry: Entry | None, memory: Memory, has: Data, becomes: Data, world: World
+    rule: Rule,
+    entry: Entry | None,
+    memory: Memory,
+    has: Data,
+    becomes: Data,
+    world: World,
+    *,
+    insists: bool = False,
 ) -> None:
-    """Take note of what a run saw (`has`, NOTHING where there was no row) and left behind (`becomes`)."""
+    """Take note of what a run saw (`has`, NOTHING where there was no row) and left behind (`becomes`).
+
+    `insists`: it was to kill this without a merge, whether or not there was anything to write.
+    """
     wants, written = wanted(entry, memory, world.now), becomes != has
     if entry is None or wants is NOTHING:
         if world.committed and memory.base is not NOTHING:
@@ -150,6 +163,15 @@ def remember(
         elif world.committed and (memory.released or (memory.against is not None and not memory.against[2])):
             # What a dirty work tree wrote and somebody gave back, or only asked for; and no commit has named it.
             memory.known, memory.against, memory.seen, memory.released = NOTHING, None, None, False
+        return
+    is_off = not written and has is not NOTHING and (has == wants or rule.way(has, wants) == "restore")
+    if insists and is_off and wants == entry.value:
+        memory.killed, memory.by_hand, memory.known = world.now, False, has
+        memory.against, memory.seen, memory.released = (has, None, True), world.now, False
+        return
+    if _is_glass_opened(rule, entry, memory, has, wants):
+        memory.killed, memory.known = world.now, becomes
+        _tell_of_glass(entry, memory, world)
         return
     if not world.committed and not written and has == wants:
         return  # nothing is learnt from a work tree that agrees with the database
@@ -161,6 +183,8 @@ def remember(
         memory.by_hand = not is_kill and memory.known is not NOTHING
     is_kept = is_kept and not _is_touched(entry, memory, has)
     is_glass = not written and _is_kept_glass(rule, entry, memory, has, wants)
+    if is_glass:
+        _tell_of_glass(entry, memory, world)
     if written or (becomes == wants != memory.base) or (is_kept and is_new_kill and not is_glass):
         memory.spent |= set(entry.override)
     if written and has is not NOTHING and becomes != memory.base:
@@ -174,6 +198,14 @@ def remember(
     if world.committed and (written or becomes == wants):
         memory.base = becomes
     memory.known = becomes
+
+
+def _tell_of_glass(entry: Entry, memory: Memory, world: World) -> None:
+    """The first run from git that sees what broken glass has left: what waives a guard then does not count."""
+    assert memory.against is not None
+    if world.committed and memory.against[1] is None:
+        memory.against = (memory.against[0], entry, memory.against[2])
+        memory.spent |= set(entry.override)
 
 
 def _stands_against(
@@ -249,6 +281,14 @@ def _is_touched(entry: Entry, memory: Memory, has: Data) -> bool:
     if entry.matched and entry.since is not None and memory.seen is not None and entry.since <= memory.seen:
         return False  # the row has moved from one match to another, and nobody has touched either
     return memory.against[1] not in (None, entry)
+
+
+def _is_glass_opened(rule: Rule, entry: Entry, memory: Memory, has: Data, wants: Data) -> bool:
+    """Whether somebody has opened by hand what broken glass had killed, and git has not answered."""
+    if memory.against is None or not memory.against[2] or memory.released or NOTHING in (has, wants):
+        return False
+    left = memory.against[0]
+    return rule.way(left, has) == rule.way(left, wants) == "restore" and not _is_touched(entry, memory, left)
 
 
 def _is_kept_glass(rule: Rule, entry: Entry, memory: Memory, has: Data, wants: Data) -> bool:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from reconciler.diff import ASKED, BY_HAND, diff_row, entry_digest, touched_since_seen
 from reconciler.guards import Situation, hold_back, waiver_digest
 from reconciler.marks import BEFORE_MANAGED, Doer, marks_after, released
-from reconciler.model import MISSING, Action, Change, FieldKey, Json, Mark, Missing, Row, Value
+from reconciler.model import MISSING, Action, Change, Direction, FieldKey, Finding, Json, Mark, Missing, Row, Value
 from tests.support.definitions import table_of_fields
 
 TABLE = table_of_fields(
@@ -258,8 +258,39 @@ def test_git_that_says_what_broken_glass_left_closes_the_mark() -> None:
 
 
 def test_a_run_of_a_dirty_work_tree_closes_no_mark_of_a_field_that_it_does_not_touch() -> None:
-    field = Field("switch", True, True, Mark(seen_at=EARLIER, seen_value=False, glass="eve"))
+    field = Field("switch", True, True, Mark(seen_at=EARLIER, seen_value=False))
     assert field.run(Value(True), doer=GLASS) == (None, set())
+
+
+def test_what_broken_glass_killed_and_a_hand_opens_is_put_back_and_stays_open_with_its_waivers_spent() -> None:
+    field = Field("switch", True, True)
+    field.run(Value(False), doer=GLASS)
+    field.actual = True
+    change, _ = field.run(waived("prepared"), NOW + timedelta(hours=1))
+    assert change is not None
+    assert (change.finding, change.direction, change.after) == (Finding.REOPENED, Direction.KILL, False)
+    assert (field.base, field.actual) == (True, False)
+    assert field.mark.killed_at == NOW + timedelta(hours=1)
+    assert field.mark.killed_by == "eve, not committed"
+    assert field.mark.spent == (waiver_digest("after", "prepared"),)
+    change, _ = field.run(waived("prepared"), NOW + timedelta(hours=2))
+    assert change is not None
+    assert change.finding is Finding.BREAK_GLASS
+    field.actual = True  # the answer of a commit is one, whatever a hand has done
+    assert field.run(Value(True, reason="it is over"), NOW + timedelta(hours=3))[0] is None
+
+
+def test_what_is_killed_ahead_of_git_and_is_off_already_stays_open_all_the_same() -> None:
+    field = Field("switch", False, False, Mark(killed_at=EARLIER, killed_by="Ann"))
+    insisted: dict[FieldKey, Json] = {field.key: False}
+    stored = marks_after([], field.marks, desired={}, tables={}, now=NOW, doer=GLASS, insisted=insisted)
+    assert stored == {
+        field.key: Mark(
+            killed_at=NOW, killed_by="eve, not committed", seen_at=NOW, seen_value=False,
+            glass="eve broke the glass (INC-7)",
+        )
+    }  # fmt: skip
+    assert marks_after([], stored, desired={}, tables={}, now=NOW, doer=GLASS, insisted=insisted) == {}
 
 
 @pytest.mark.parametrize("git_says", [Value(True), Value(True, reason="as it was")])
