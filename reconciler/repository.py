@@ -234,6 +234,11 @@ class Repository:
             found |= {said: None} if said else {}
         return list(found)
 
+    def changes_of(self, revision: str, folder: str, most: int) -> list[str]:
+        """The commits in the history of the revision that changed the folder, the newest first, at most so many."""
+        listed = self._git.output("log", f"--max-count={most}", "--format=%H", self.commit(revision).id, "--", folder)
+        return listed.decode("ascii").split()
+
     @property
     def deepen_command(self) -> str:
         """The command that fetches the history which is not here, for the user to run."""

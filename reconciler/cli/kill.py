@@ -30,7 +30,7 @@ from reconciler.project import Project
 from reconciler.report import render_outcome
 from reconciler.report.diff import render_files
 from reconciler.report.incident import lines_after_kill, lines_of_playbooks, pull_request_body
-from reconciler.runbook.committed import Committed, known_playbooks, read_committed, rows_alone
+from reconciler.runbook.committed import Committed, known_playbooks, read_committed_for_kill, rows_alone
 from reconciler.runbook.in_effect import read_live
 from reconciler.runbook.kill import (
     Kill,
@@ -126,7 +126,10 @@ class _Killing:
     def run(self, known: Runbook) -> int:
         """Do all of it; the exit code. Applying comes before the network."""
         base = look_around(self.database, self.directory, self.options["branch"])
-        committed = read_committed(self.directory, base.commit)
+        committed = read_committed_for_kill(self.directory, base.commit)
+        if committed.schemas_of is not None:
+            older = committed.schemas_of[:12]
+            say(f"note: {committed.wrong[0]}. A kill does not wait for that: it goes by schemas/ of commit {older}")
         playbook = committed.runbook.playbooks.get(self.name)
         if playbook is None:
             say(f"note: playbook {self.name} is not in {base.name}: it is taken from what is checked out")

@@ -7,6 +7,7 @@ file that is wrong and does not name the rows (`aside`), so that a mistake elsew
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -23,17 +24,26 @@ from reconciler.schema import Definitions, read_definitions
 from reconciler.sources import SourceFile
 from reconciler.targets import files_for
 
-__all__ = ["Committed", "known_playbooks", "read_committed", "rows_alone", "rows_asked_for"]
+__all__ = [
+    "Committed",
+    "known_playbooks",
+    "read_committed",
+    "read_committed_for_kill",
+    "rows_alone",
+    "rows_asked_for",
+]
 
 
 class Committed(msgspec.Struct, frozen=True):
     """`files` are those of `state/`. `put_aside`: those of them that are not among these any more, and what is wrong in
-    each.
+    each. `schemas_of`: the older commit from which the runbook is, where that of this one is `wrong`.
     """
 
     runbook: Runbook
     files: tuple[SourceFile, ...]
     put_aside: Mapping[str, Sequence[Problem]] = {}
+    schemas_of: str | None = None
+    wrong: Sequence[Problem] = ()
 
     def aside(self, rows: Collection[RowKey]) -> Committed:
         """The same without files that have a mistake, are of the tables of these rows, and say nothing of any of them.
@@ -67,6 +77,36 @@ def read_committed(directory: Path, revision: str) -> Committed:
     problems: list[Problem] = []
     with Repository.open(directory) as repository:
         files = repository.files_at(revision, FOLDERS, problems)
+    return Committed(_runbook(files, problems), tuple(file for file in files if file.path.startswith(f"{STATE}/")))
+
+
+def read_committed_for_kill(directory: Path, revision: str) -> Committed:
+    """The same. Where `schemas/` is invalid in the commit, the newest before it that is not takes its place: what kills
+    was right then, and whatever has been done to a schema, a rule or another playbook since must not be in its way.
+
+    Raises InvalidInput, of the commit itself, where none of the last commits that changed `schemas/` is valid.
+    """
+    try:
+        return read_committed(directory, revision)
+    except InvalidInput as error:
+        ignored: list[Problem] = []
+        with Repository.open(directory) as repository:
+            files = repository.files_at(revision, (STATE,), ignored)
+            for commit in repository.changes_of(revision, SCHEMAS, _LOOKED_BACK)[1:]:
+                problems: list[Problem] = []
+                schemas = repository.files_at(commit, (SCHEMAS,), problems)
+                with suppress(InvalidInput):
+                    runbook = _runbook(schemas, problems)
+                    return Committed(runbook, tuple(files), schemas_of=commit, wrong=tuple(error.problems))
+        raise
+
+
+_LOOKED_BACK = 20
+"""Commits."""
+
+
+def _runbook(files: Sequence[SourceFile], problems: list[Problem]) -> Runbook:
+    """The runbook among the files of a commit. `problems` are those of reading them."""
     problems = [one for one in problems if one.location and one.location.file.startswith(f"{SCHEMAS}/")]
     tables = [
         document
@@ -78,14 +118,13 @@ def read_committed(directory: Path, revision: str) -> Committed:
     playbooks = read_playbook_files(files, definitions, problems)
     if problems or definitions is None:
         raise InvalidInput(problems)
-    state = tuple(file for file in files if file.path.startswith(f"{STATE}/"))
-    return Committed(Runbook(definitions, playbooks), state)
+    return Runbook(definitions, playbooks)
 
 
 def known_playbooks(directory: Path) -> Runbook:
     """What can be named: the playbooks of HEAD and, beside them, those of the work tree, committed or not."""
     try:
-        committed = read_committed(directory, "HEAD").runbook
+        committed = read_committed_for_kill(directory, "HEAD").runbook
     except ReconcileError:
         return load_runbook(directory)
     try:

@@ -379,6 +379,41 @@ def test_what_is_wrong_in_git_besides_the_kill_stops_every_run_but_no_kill(
     assert (database.row("tenants", ACME)["aiDailyLimit"], database.row("tenants", BOB)["aiDailyLimit"]) == (50, 50)
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("system_settings", "type: boolean\n    title: WhatsApp", "type: bolean\n    title: WhatsApp"),
+        ("policy", "rule: status !=", "rule: statuss !="),
+        ("playbooks/redis-down", "title: Redis down", "titel: Redis down"),
+    ],
+)
+def test_a_mistake_in_schemas_stands_in_the_way_of_no_kill_which_goes_by_those_that_were_right(
+    hosted: tuple[Project, Path], database: Database, name: str, old: str, new: str
+) -> None:
+    project, _ = hosted
+    right = project.repo.head
+    for was, becomes in ((old, new), (new, f"{new} # touched again")):
+        project.edit_schema(name, was, becomes)
+        project.commit("Broken by somebody")
+    project.repo.git("push", "--quiet")
+    done = project.run(*BAN, "--now", "--yes", "--no-pr", environment=PEOPLE)
+    assert done.code == 0, str(done)
+    assert f"note: schemas/{name}.yaml:" in done.err
+    assert f"A kill does not wait for that: it goes by schemas/ of commit {right[:12]}" in done.err
+    assert database.row("tenants", ACME)["isWhatsappEnabled"] is False
+    (branch,) = branches(project)
+    assert project.repo.git("diff", "--name-only", "main", branch) == "state/tenants.yaml"
+    assert project.run("restore", "whatsapp-ban", "--tenant", "acme", "--reason", "over", environment=PEOPLE).code == 3
+
+
+def test_schemas_that_were_never_right_are_told_as_they_are_now(project: Project) -> None:
+    project.edit_schema("policy", "rule: status !=", "rule: statuss !=")
+    project.commit_state(STATE)
+    done = project.run(*BAN, environment=PEOPLE)
+    assert done.code == 3
+    assert 'no managed field "statuss"' in done.err
+
+
 def test_a_file_that_is_wrong_is_named_and_never_written_over(
     hosted: tuple[Project, Path], database: Database
 ) -> None:
