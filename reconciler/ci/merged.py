@@ -71,10 +71,11 @@ def _applied(job: Job, project: Project, outcome: Outcome, at: datetime) -> Resu
     requests = _merged(job, project, outcome.plan.last_applied) if job.where.host is not None else []
     if not requests and outcome.plan.writes:
         _tell_of_later(job, project, outcome, titles)
-    known = {request.number: reviewed_in(job, request) for request in requests}
-    for request in requests:
+    told = requests or _told_of_failure(job, project)
+    known = {request.number: reviewed_in(job, request) for request in told}
+    for request in told:
         marker = job.marker("outcome")
-        if outcome.plan.has_work or not job.talk.has_comment(request.number, marker):
+        if outcome.plan.has_work or not _has_outcome(job, request):
             in_effect_s = _seconds_since(request.merged_at, at) if outcome.applied else None
             body = _body(job, outcome, known[request.number], titles, in_effect_s)
             job.talk.comment(request.number, marker, body)
@@ -90,6 +91,23 @@ def _applied(job: Job, project: Project, outcome: Outcome, at: datetime) -> Resu
         annotations=placed(job, annotations_of(outcome.plan, titles=titles)),
         plan=outcome.plan,
     )
+
+
+def _has_outcome(job: Job, request: PullRequest) -> bool:
+    """Whether a run that succeeded has told the pull request; one that failed leaves no run in its marker."""
+    return "run" in (job.talk.facts(request.number, job.marker("outcome")) or {})
+
+
+def _told_of_failure(job: Job, project: Project) -> list[PullRequest]:
+    """The pull requests of a commit that is applied already, where the last word still is that a run failed.
+
+    The run may have been cut off when its work was done: then the next one finds nothing to do, and says so.
+    """
+    if job.where.host is None or project.commit is None:
+        return []
+    found = [one for one in job.talk.requests_of(project.commit.id) if job.where.branch in (None, one.base)]
+    said = [(one, job.talk.facts(one.number, job.marker("outcome"))) for one in found]
+    return [one for one, facts in said if facts is not None and "run" not in facts]
 
 
 def _tell_of_later(job: Job, project: Project, outcome: Outcome, titles: Titles) -> None:
@@ -166,7 +184,7 @@ def _failed(job: Job, error: ReconcileError, project: Project | None) -> Result:
     job.talk.issue(marker, _FAILURE_LABEL, issue.title, issue.body)
     if project is not None and project.commit is not None and job.where.event == "push":
         for request in job.talk.requests_of(project.commit.id):
-            if not job.talk.has_comment(request.number, job.marker("outcome")):
+            if not _has_outcome(job, request):
                 job.talk.comment(request.number, job.marker("outcome"), result.markdown)
     return result
 

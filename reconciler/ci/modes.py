@@ -15,7 +15,7 @@ from reconciler.ci.job import Job, Result, artifact_name, titles_of
 from reconciler.console.annotations import Annotation, annotations_of
 from reconciler.console.comment import invalid_comment, plan_comment
 from reconciler.console.issues import drift_issue, failure_comment
-from reconciler.console.labels import LABELS, labels_of
+from reconciler.console.labels import BLOCKED, LABELS, labels_of
 from reconciler.editor_schema import stale_problems
 from reconciler.errors import Failed, InvalidInput, NotAsExpected, Problem, ReconcileError, Refused
 from reconciler.pipeline import make_plan, read_for_plan
@@ -76,13 +76,17 @@ def plan(job: Job) -> Result:
         with job.connect() as connection:
             made = make_plan(connection, job.request, project)
     except ReconcileError as error:
-        result = failed(job, error)
-        _speak_of_plan(job, result, None)
+        # Nothing is known of where it leads: labels that an older head has left would be wrong.
+        labels = [BLOCKED]
+        result = failed(job, error, marker=job.marker("plan", **_facts(job.where.head, None, labels)).text)
+        _speak_of_plan(job, result, labels, job.talk.passed_by())
         return result
     head = job.where.head
+    passed_by = job.talk.passed_by()
     titles = titles_of(project)
     saved = job.plan_out is not None
-    named = saved and head is not None and job.where.service == "github"
+    # A job that was passed by leaves the plan that is kept under this name as it is.
+    named = saved and head is not None and job.where.service == "github" and not passed_by
     artifact = artifact_name(job.name, head) if named and head is not None else None
     labels = sorted(labels_of(made))
     kept_by = job.where.job if saved else None
@@ -102,7 +106,7 @@ def plan(job: Job) -> Result:
         plan_file=job.plan_out,
         artifact=artifact,
     )
-    _speak_of_plan(job, result, labels)
+    _speak_of_plan(job, result, labels, passed_by)
     return result
 
 
@@ -170,17 +174,16 @@ def placed(job: Job, annotations: Sequence[Annotation]) -> tuple[Annotation, ...
     )
 
 
-def _speak_of_plan(job: Job, result: Result, labels: Sequence[str] | None) -> None:
+def _speak_of_plan(job: Job, result: Result, labels: Sequence[str], passed_by: str) -> None:
     """The comment and the labels, unless the pull request has moved on since the job began."""
     number = job.where.number
     if number is None:
         return
-    if not job.talk.is_newest():
-        job.talk.problems.append(f"#{number} has a newer commit than this job's: its comment is left as it is")
+    if passed_by:
+        job.talk.problems.append(f"#{number} {passed_by}: its comment is left as it is")
         return
     job.talk.comment(number, job.marker("plan"), result.markdown)
-    if labels is not None:
-        job.talk.labels(number, sorted({*labels, *_labels_of_others(job, number)}), LABELS)
+    job.talk.labels(number, sorted({*labels, *_labels_of_others(job, number)}), LABELS)
 
 
 def _labels_of_others(job: Job, number: int) -> set[str]:

@@ -49,7 +49,7 @@ def reviewed_in(job: Job, request: Request) -> Reviewed:
 
 def _facts(job: Job, request: Request) -> dict[str, str]:
     """What the plan's comment says of the last head; nothing where it is about another."""
-    facts = job.talk.facts(request.number, job.marker("plan"))
+    facts = job.talk.facts(request.number, job.marker("plan")) or {}
     return facts if facts.get("head") == request.head else {}
 
 

@@ -69,21 +69,15 @@ class Talk:
 
         self._try(f"the comment on #{number}", write)
 
-    def has_comment(self, number: int, marker: Marker) -> bool:
-        """Whether the comment is there; also where that cannot be known."""
-        return self._ask(
-            f"the comment on #{number}", lambda host: _own_note(host, number, marker) is not None, otherwise=True
-        )
+    def facts(self, number: int, marker: Marker) -> dict[str, str] | None:
+        """What the marker of the comment that is there says; None where there is none, or that cannot be known."""
 
-    def facts(self, number: int, marker: Marker) -> dict[str, str]:
-        """What the marker of the comment that is there says."""
-
-        def read(host: Host) -> dict[str, str]:
+        def read(host: Host) -> dict[str, str] | None:
             there = _own_note(host, number, marker)
             found = _marker_of(there.body) if there is not None else None
-            return found.facts if found is not None else {}
+            return found.facts if found is not None else None
 
-        return self._ask(f"the comment on #{number}", read, otherwise={})
+        return self._ask(f"the comment on #{number}", read, otherwise=None)
 
     def markers(self, number: int, kind: str) -> list[Marker]:
         """The markers of all comments of ours of this kind, of other projects and databases too."""
@@ -95,13 +89,22 @@ class Talk:
         nothing: list[Marker] = []
         return self._ask(f"the comments on #{number}", read, otherwise=nothing)
 
-    def is_newest(self) -> bool:
-        """Whether the job's commit still is at the head of its pull request: an old job says nothing there."""
+    def passed_by(self) -> str:
+        """Why a job has nothing to say on its pull request any more, a clause; empty where it has.
+
+        What was reviewed stays as it was read: a job that is run again after the merge, or ends after it, sees a
+        database in which that is applied.
+        """
         number, head = self.where.number, self.where.head
         if number is None or head is None:
-            return True
-        now = self._ask(f"#{number}", lambda host: host.request(number).head, otherwise=head)
-        return now == head
+            return ""
+        nobody: Request | None = None
+        now = self._ask(f"#{number}", lambda host: host.request(number), otherwise=nobody)
+        if now is None:
+            return ""
+        if now.merged_at is not None:
+            return "is merged"
+        return "" if now.head == head else "has a newer commit than this job's"
 
     def labels(self, number: int, wanted: Collection[str], ours: Mapping[str, tuple[str, str]]) -> None:
         """Set those of our labels that are wanted, and take the others of ours away."""

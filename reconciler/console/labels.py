@@ -17,7 +17,7 @@ BLOCKED = "blocked"
 LABELS = {
     KILL: ("d1242f", "Switches something off, or lowers a limit"),
     RESTORE: ("1a7f37", "Switches something on again, or raises a limit"),
-    BLOCKED: ("bf8700", "Held by a guard, or would be refused: merged now, it is not applied at once"),
+    BLOCKED: ("bf8700", "Held by a guard, would be refused, or has no plan: merged now, it is not applied at once"),
 }
 """Each label's colour (hexadecimal, without `#`) and description, for a host that has to make it first."""
 
