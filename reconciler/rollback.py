@@ -13,6 +13,7 @@ anybody has done since is somebody's decision, and is not undone by the way.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -23,16 +24,17 @@ from reconciler.canonical import equal, to_text
 from reconciler.catalog import read_catalog
 from reconciler.database.connection import DatabaseConnection
 from reconciler.database.transaction import begin_read_only
+from reconciler.decide import Inputs, decide
 from reconciler.editing.committing import commit_files, message_of
 from reconciler.editing.edit import Edit
 from reconciler.editing.files import EditedFile, edit_files, undo_edited, write_edited
-from reconciler.errors import Failed, InvalidInput, Problem, Refused, UsageProblem
+from reconciler.errors import Failed, InvalidInput, Problem, ReconcileError, Refused, UsageProblem
 from reconciler.fit import refuse_what_does_not_fit, relation_of, relations_of
 from reconciler.fleets import with_matching_rows
 from reconciler.history.query import HistoryQuery
 from reconciler.history.read import HistoryEntry, RunEntry, read_history, read_runs
 from reconciler.model import MISSING, FieldKey, Finding, Json, Location, Matched, Missing, Row, RowKey, Value
-from reconciler.project import STATE, Project
+from reconciler.project import STATE, Project, read_revision
 from reconciler.sources import files_in_work_tree
 
 __all__ = [
@@ -160,6 +162,7 @@ def plan_rollback(
             back.append(one)
         else:
             conflicts.append(one)
+    conflicts += _still_asked_for(connection, project, runs[0].commit, directory, found)
     rollback = Rollback(runs=runs, by_commit=by_commit, back=tuple(back), conflicts=tuple(conflicts))
     return msgspec.structs.replace(rollback, files=tuple(_edited(project, rollback, directory)))
 
@@ -330,6 +333,49 @@ def _why_not_in_database(last: HistoryEntry, seen: Seen | None) -> str:
 def _is_ahead(run: RunEntry) -> bool:
     """Whether the run left what git asked for in the ledger as it was: git had another opinion then."""
     return run.dirty or run.ahead
+
+
+def _still_asked_for(
+    connection: DatabaseConnection, project: Project, commit: str, directory: Path, found: Mapping[FieldKey, _Found]
+) -> list[Conflict]:
+    """What the commit asks for and a guard holds: no run has changed it yet, and a later one will."""
+    if project.commit is None:
+        return []
+    with suppress(ReconcileError):  # what no plan can be made of is held by that
+        with begin_read_only(connection, doing="looking for what is held"):
+            changes = decide(connection, project, Inputs(), compare).plan.changes
+        held = {change.sort_key(): change for change in changes if change.hold is not None and change.location}
+        asked = {field: change for field, change in held.items() if field not in found}
+        if not asked:
+            return []
+        there = read_revision(directory, commit)
+        parents = there.commit.parents if there.commit is not None else ()
+        before = read_revision(directory, parents[0]).desired if parents else {}
+        return [
+            Conflict(
+                table=change.table,
+                key=change.key,
+                field=change.field,
+                label=change.label,
+                why=f"{commit[:12]} asks for {to_text(_plain(change.desired))}, which a guard still holds; a later run "
+                f"applies it. To take that back, too, write {to_text(_plain(change.before))}",
+                location=change.location,
+            )
+            for field, change in sorted(asked.items())
+            if (value := _value_in(there.desired, field)) is not None
+            and equal(value.data, _plain(change.desired))
+            and value.data != getattr(_value_in(before, field), "data", MISSING)
+        ]
+    return []
+
+
+def _value_in(desired: Mapping[str, Mapping[str, Row]], field: FieldKey) -> Value | None:
+    row = desired.get(field[0], {}).get(field[1])
+    return row.values.get(field[2]) if row is not None else None
+
+
+def _plain(value: Json | Missing) -> Json:
+    return None if isinstance(value, Missing) else value
 
 
 def _edited(project: Project, rollback: Rollback, directory: Path) -> list[EditedFile]:

@@ -126,6 +126,20 @@ def test_a_rolled_back_kill_is_a_restore_and_is_held(place: Place) -> None:
     assert 'value: true   # off\n    reason: "rolls back run' in place.state
 
 
+def test_a_restore_that_the_commit_asked_for_and_a_guard_still_holds_is_told(place: Place) -> None:
+    place.change(killed(), "Ban")
+    commit = place.change(BEFORE, "Back on")
+    place.change(BEFORE.replace("aiDailyLimit: 20", "aiDailyLimit: 21"), "Something else")
+    done = place("rollback", commit[:10], "--reason", "it was right")
+    assert done.code == 0, done
+    assert f"tenants/{ACME} (Acme Bakery) isAiEnabled  true -> false" in done.out
+    told = done.err[done.err.index("NOT ROLLED BACK: 1 field") :]
+    assert f"isWhatsappEnabled: {commit[:12]} asks for true, which a guard still holds; a later run applies it" in told
+    assert "To take that back, too, write false" in told
+    other = place.change(place.state.replace("isAiEnabled: true", "isAiEnabled: false"), "Another")
+    assert "still holds" not in place("rollback", other[:10], "--reason", "no").err
+
+
 def test_comments_order_and_style_stay(place: Place) -> None:
     commit = place.change(killed(), "Ban")
     place.ok("rollback", place.run_of(commit), "--reason", "no")
