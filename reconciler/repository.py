@@ -25,7 +25,9 @@ from reconciler.sources import (
     SourceFile,
     count_name,
     files_in_work_tree,
+    is_misspelt,
     is_source,
+    misspelt,
     nested_repository,
     not_a_folder,
     problem_at,
@@ -49,7 +51,7 @@ _NO_LIMIT = 1 << 62
 _WHERE = ("rev-parse", "--is-bare-repository", "--is-inside-work-tree", "--is-shallow-repository", "--show-prefix")
 
 _UNCOMMITTED = (
-    *("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty"),
+    *("status", "--porcelain", "-z", "--untracked-files=all", "--ignored", "--no-renames", "--ignore-submodules=dirty"),
     "--",
 )
 
@@ -281,13 +283,16 @@ class Repository:
     # Files
 
     def uncommitted(self, folders: Sequence[str]) -> list[str]:
-        """Paths below the folders that differ from HEAD: modified, staged, deleted, in conflict, new and not ignored.
+        """Paths below the folders that differ from HEAD: modified, staged, deleted, in conflict, or new.
 
-        Sorted. A repository inside the folders that git does not know ends in a slash.
+        What is new and ignored by git counts where a dry run would read it, or complain of it: nobody is to believe it
+        applied. Sorted. A repository inside the folders that git does not know ends in a slash.
         """
-        listed = self._git.output(*_UNCOMMITTED, *folders)
-        paths = (entry[3:].removeprefix(self._prefix) for entry in listed.split(b"\0") if entry)
-        return sorted(path.decode("utf-8", "backslashreplace") for path in paths)
+        listed = (entry for entry in self._git.output(*_UNCOMMITTED, *folders).split(b"\0") if entry)
+        paths = ((entry[:2], entry[3:].removeprefix(self._prefix)) for entry in listed)
+        return sorted(
+            path.decode("utf-8", "backslashreplace") for state, path in paths if state != b"!!" or _is_looked_at(path)
+        )
 
     def files_at(self, commit: Commit | str, folders: Sequence[str], problems: list[Problem]) -> list[SourceFile]:
         """The files of the folders in a commit (or a revision), sorted by path; the work tree is not looked at.
@@ -343,6 +348,8 @@ class Repository:
                         problems.append(_PROBLEMS[mode](path))
                     elif is_source(name):
                         files.append((path, child))
+                    elif is_misspelt(name):
+                        problems.append(misspelt(path))
         return files
 
     def _entry(self, identity: str, path: bytes) -> tuple[bytes, str]:
@@ -395,6 +402,13 @@ class Repository:
         if not hint:
             hint = f"If it is newer or older than this clone, get it with `{self.deepen_command}`."
         return UsageProblem(f'"{revision}" names no commit in the repository of {self.directory}. {hint}')
+
+
+def _is_looked_at(path: bytes) -> bool:
+    """Whether a path (a folder's ends in a slash, and it is a repository) is read from a work tree, or is a problem."""
+    names = path.split(b"/")
+    last = names[-1]
+    return all(count_name(name) for name in names) and (not last or is_source(last) or is_misspelt(last))
 
 
 def _link(path: str) -> Problem:

@@ -5,6 +5,7 @@ cannot be read as a file of the project. The rules are the same for the work tre
 (`repository`), so that what a dry run shows is what an apply finds:
 
 - `*.yaml` and `*.yml` count, at any depth; other endings, and names that begin with a dot, are left out.
+- The same endings in capitals (`tenants.YAML`) are problems: left out in silence, all of the file would be released.
 - Symbolic links are problems wherever they lead. In a commit a link is only a name, and what it leads to may be
   another thing on each machine; left out in silence, a link to a folder would release every value in it.
 - Repositories inside the project (submodules) are problems, for the same reason.
@@ -28,7 +29,9 @@ __all__ = [
     "SourceFile",
     "count_name",
     "files_in_work_tree",
+    "is_misspelt",
     "is_source",
+    "misspelt",
     "nested_repository",
     "not_a_folder",
     "problem_at",
@@ -61,6 +64,11 @@ def is_source(name: bytes) -> bool:
     return name.endswith((b".yaml", b".yml"))
 
 
+def is_misspelt(name: bytes) -> bool:
+    """Whether somebody who gave a file this name, which is no source's, must believe that it is one."""
+    return not is_source(name) and is_source(name.lower())
+
+
 def readable_name(name: bytes, folder: str, problems: list[Problem]) -> str | None:
     """The path of an entry of a folder. None, and a Problem, where the name is not UTF-8, as every path must be."""
     try:
@@ -81,6 +89,11 @@ def problem_at(path: str, message: str, hint: str) -> Problem:
 def not_a_folder(path: str) -> Problem:
     """The Problem of a file that stands where one of the project's folders should."""
     return problem_at(path, "this is not a folder", f"make {path}/ a folder of YAML files")
+
+
+def misspelt(path: str) -> Problem:
+    """The Problem of a file that `is_misspelt`."""
+    return problem_at(path, "the file's ending has capitals, and such files are not read", "rename it: .yaml")
 
 
 def nested_repository(path: str) -> Problem:
@@ -162,6 +175,8 @@ def _walk(
                         _read(entry.path, shown, files, problems)
                     else:
                         problems.append(_not_a_file(shown))
+                elif is_misspelt(entry.name):
+                    problems.append(misspelt(shown))
             except OSError as error:
                 problems.append(_unreadable(shown, error))
 

@@ -26,6 +26,17 @@ def test_uncommitted_files_are_planned_but_not_applied(project: Project, databas
     project.succeed()
 
 
+def test_a_kill_in_a_file_that_git_ignores_is_not_taken_for_applied(project: Project, database: Database) -> None:
+    project.repo.write(".gitignore", "*.local.yaml\n")
+    project.commit("Nothing yet")
+    project.state(KILL, "tenants/acme.local.yaml")
+    assert "2 kills" in project.succeed("--dry-run").out
+    done = project.run()
+    assert (done.code, done.out) == (1, "")
+    assert "not committed: state/tenants/acme.local.yaml" in done.err
+    assert database.row("tenants", ACME)["isWhatsappEnabled"] is True
+
+
 def test_allow_dirty_needs_a_reason_and_the_entries_say_so(project: Project, database: Database) -> None:
     project.commit("Nothing yet")
     project.state(KILL)

@@ -45,6 +45,19 @@ def test_the_files_of_any_revision_are_read_without_touching_the_work_tree(origi
     assert (origin / "state" / "a.yaml").read_text() == "a: edited\n"
 
 
+def test_an_ending_in_capitals_is_a_problem_in_a_commit_as_in_its_work_tree(tmp_path: Path) -> None:
+    directory = new_repository(tmp_path / "capitals")
+    write(directory, {"state/tenants.YAML": "a: 1\n", "state/t/b.Yml": "", "state/YAML": "", "state/.c.YAML": ""})
+    commit(directory)
+    of_commit: list[Problem] = []
+    of_work_tree: list[Problem] = []
+    assert Repository.open(directory).files_at("HEAD", FOLDERS, of_commit) == []
+    assert files_in_work_tree(directory, FOLDERS, of_work_tree) == []
+    said = "the file's ending has capitals, and such files are not read (rename it: .yaml)"
+    expected = {f"state/t/b.Yml:1:1: {said}", f"state/tenants.YAML:1:1: {said}"}
+    assert {str(problem) for problem in of_commit} == {str(problem) for problem in of_work_tree} == expected
+
+
 def test_a_commit_and_its_work_tree_hold_the_same_files_whatever_their_names(tmp_path: Path) -> None:
     directory = new_repository(tmp_path / "names")
     names = [
@@ -134,7 +147,7 @@ def test_more_files_than_fit_into_any_pipe_all_arrive(tmp_path: Path) -> None:
 
 def test_every_way_to_differ_from_head_is_listed_once(origin: Path) -> None:
     commit(origin, staged="1\n", gone="1\n", moved="1\n", kept="1\n", modified="1\n")
-    write(origin, {".gitignore": "ignored.yaml\n", "elsewhere/x.yaml": "", "state/ignored.yaml": ""})
+    write(origin, {".gitignore": "ignored*\n", "elsewhere/x.yaml": "", "state/ignored.txt": ""})
     write(origin, {"state/modified.yaml": "2\n", "state/staged.yaml": "2\n", "state/new folder/ü\n.yaml": ""})
     git(origin, "add", "state/staged.yaml")
     git(origin, "mv", "state/moved.yaml", "state/moved-here.yaml")
@@ -147,6 +160,14 @@ def test_every_way_to_differ_from_head_is_listed_once(origin: Path) -> None:
         "state/new folder/ü\n.yaml",
         "state/staged.yaml",
     ]
+
+
+def test_what_git_ignores_counts_where_a_dry_run_would_read_it(origin: Path) -> None:
+    write(origin, {".gitignore": "*.local.*\nkept-here/\n.hidden*\n", "elsewhere/a.local.yaml": ""})
+    read = [f"state/{name}" for name in ("B.local.YAML", "a.local.yml", "kept-here/x/c.yaml")]
+    write(origin, dict.fromkeys(read, "") | {"state/a.local.txt": "", "state/.hidden.yaml": ""})
+    write(origin, {"state/kept-here/README.md": "", "state/kept-here/.hidden/d.yaml": ""})
+    assert Repository.open(origin).uncommitted(FOLDERS) == read
 
 
 def test_a_merge_conflict_counts_as_not_committed(origin: Path) -> None:
