@@ -79,7 +79,6 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     markdown: str
     annotations: tuple[Annotation, ...] = ()
     plan: Plan | None = None
-    plan_file: Path | None = None
     artifact: str | None = None
     notes: tuple[str, ...] = ()
 

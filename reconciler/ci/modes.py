@@ -68,8 +68,10 @@ def validate(job: Job) -> Result:
 
 def plan(job: Job) -> Result:
     """What a merge would do: the comment, the labels, the plan as a file."""
-    if job.where.from_fork and not (job.environment.get("DATABASE_URL") or job.environment.get("DIRECT_URL")):
-        note = "There is no plan: a pull request from a fork gets no secrets, and so no database to compare with."
+    has_database = job.environment.get("DATABASE_URL") or job.environment.get("DIRECT_URL")
+    if job.where.gets_no_secrets and not has_database:
+        whose = "from a fork" if job.where.from_fork else "of Dependabot's"
+        note = f"There is no plan: a pull request {whose} gets no secrets, and so no database to compare with."
         return msgspec.structs.replace(validate(job), notes=(note,))
     try:
         project = read_for_plan(job.request)
@@ -103,7 +105,6 @@ def plan(job: Job) -> Result:
         markdown=body,
         annotations=placed(job, annotations_of(made, titles=titles)),
         plan=made,
-        plan_file=job.plan_out,
         artifact=artifact,
     )
     _speak_of_plan(job, result, labels, passed_by)

@@ -31,7 +31,8 @@ class Files(msgspec.Struct, frozen=True):
 def run_job(job: Job, mode: str, files: Files, put: Callable[[str], None], say: Callable[[str], None]) -> int:
     """Run, say what came of it by `put` (the log) and `say` (what went wrong with that), and give the exit code."""
     result = _run(job, mode)
-    notes = [*result.notes, *_saved(job, result)]
+    plan_file, not_saved = _saved(job, result)
+    notes = [*result.notes, *not_saved]
     if job.where.host is None and job.where.service != "other" and mode != "validate":
         notes.append(f"Nothing was said on the host's pages: {job.where.why_silent}.")
     notes += [f"The host: {problem}." for problem in job.talk.problems]
@@ -42,7 +43,7 @@ def run_job(job: Job, mode: str, files: Files, put: Callable[[str], None], say: 
         written = write_page(result, job.environment, files.markdown)
         if written is not None:
             say(f"Summary: {written}")
-        write_outputs(outputs(result, result.code), job.environment)
+        write_outputs(outputs(result, plan_file), job.environment)
         if files.code_quality is not None:
             write_code_quality(result, files.code_quality)
     except OSError as error:
@@ -63,11 +64,12 @@ def _run(job: Job, mode: str) -> Result:
     return {"validate": validate, "plan": plan, "drift": drift}[mode](job)
 
 
-def _saved(job: Job, result: Result) -> list[str]:
+def _saved(job: Job, result: Result) -> tuple[Path | None, list[str]]:
+    """Where the plan was saved, and what is to be said about that."""
     if job.plan_out is None or result.plan is None:
-        return []
+        return None, []
     try:
         job.plan_out.write_bytes(encode_plan(result.plan))
     except OSError as error:
-        return [f"The plan could not be saved to {log_text(str(job.plan_out))}: {error.strerror}."]
-    return []
+        return None, [f"The plan could not be saved to {log_text(str(job.plan_out))}: {error.strerror}."]
+    return job.plan_out, []

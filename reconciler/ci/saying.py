@@ -52,18 +52,18 @@ def write_page(result: Result, environment: Mapping[str, str], file: Path | None
     return file
 
 
-def outputs(result: Result, code: int) -> dict[str, str]:
-    """What later steps of the job may read."""
+def outputs(result: Result, plan_file: Path | None) -> dict[str, str]:
+    """What later steps of the job may read. `plan_file` is where the plan was saved, None where it was not."""
     counts = result.plan.counts if result.plan is not None else None
     return {
         "changes": str(counts.changes if counts else 0),
         "kills": str(counts.kills if counts else 0),
         "restores": str(counts.restores if counts else 0),
         "held": str(counts.held if counts else 0),
-        "plan-file": str(result.plan_file or ""),
-        "artifact": result.artifact or "",
+        "plan-file": str(plan_file or ""),
+        "artifact": result.artifact or "" if plan_file else "",
         "fingerprint": result.plan.fingerprint if result.plan is not None else "",
-        "exit-code": str(code),
+        "exit-code": str(result.code),
     }
 
 

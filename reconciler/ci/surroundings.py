@@ -43,6 +43,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     number: int | None = None
     head: str | None = None
     from_fork: bool = False
+    by_dependabot: bool = False
     branch: str | None = None
     default_branch: str | None = None
     attempt: int = 1
@@ -54,6 +55,11 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     def in_pull_request(self) -> bool:
         """Whether the job is about a pull request that is not merged."""
         return self.number is not None
+
+    @property
+    def gets_no_secrets(self) -> bool:
+        """Whether the service keeps its secrets from the job, whatever the workflow says."""
+        return self.from_fork or self.by_dependabot
 
 
 def surroundings_of(environment: Mapping[str, str], *, silent: bool = False) -> Surroundings:
@@ -100,6 +106,8 @@ def _on_github(environment: Mapping[str, str]) -> Surroundings:
         number=number if isinstance(number, int) else None,
         head=head,
         from_fork=is_fork,
+        # GitHub treats what this robot begins as if it came from a fork; its branches are in the repository.
+        by_dependabot=bool(request) and environment.get("GITHUB_ACTOR") == "dependabot[bot]",
         branch=branch,
         default_branch=default if isinstance(default, str) else None,
         attempt=_number(environment.get("GITHUB_RUN_ATTEMPT")) or 1,

@@ -124,3 +124,37 @@ def test_a_file_that_cannot_be_written_is_told_and_the_exit_code_stays(project: 
     assert done.code == 0, str(done)
     assert "none/plan.md" in done.err
     assert "none/plan.json" in done.out
+
+
+def test_every_mode_that_makes_a_plan_says_where_it_is_and_only_if_it_is_there(
+    project: Project, tmp_path: Path
+) -> None:
+    project.commit_state(KILL)
+    environment = on_github(tmp_path, "push", {})
+    outputs = tmp_path / "outputs"
+    for mode in ("apply", "drift"):
+        outputs.write_text("")
+        done = project.run("ci", mode, "--plan-out", str(tmp_path / "plan.json"), environment=environment)
+        assert done.code == 0, str(done)
+        file = Path(read_outputs(outputs.read_text())["plan-file"])
+        assert json.loads(file.read_text())["counts"]["changes"] == (1 if mode == "apply" else 0)
+        file.unlink()
+    outputs.write_text("")
+    environment |= on_github(tmp_path, "pull_request", of_request(project.repo.head))
+    done = project.run("ci", "plan", "--plan-out", "none/plan.json", environment=environment)
+    assert done.code == 0, str(done)
+    said = read_outputs(outputs.read_text())
+    assert (said["plan-file"], said["artifact"]) == ("", "")
+
+
+def test_what_dependabot_proposes_is_validated_where_it_gets_no_secrets(project: Project, tmp_path: Path) -> None:
+    head = project.commit_state(KILL)
+    environment = on_github(tmp_path, "pull_request", of_request(head), GITHUB_ACTOR="dependabot[bot]")
+    no_secret = {"DATABASE_URL": ""}  # what a secret is that is not there
+    without = project.run("ci", "plan", environment=environment | no_secret)
+    assert (without.code, "of Dependabot's gets no secrets" in without.out) == (0, True), str(without)
+    with_secrets = project.run("ci", "plan", environment=environment)
+    assert (with_secrets.code, "Acme Bakery" in with_secrets.out) == (0, True), str(with_secrets)
+    # Nobody else's want of a database is taken for that.
+    environment["GITHUB_ACTOR"] = "octo"
+    assert project.run("ci", "plan", environment=environment | no_secret).code != 0
