@@ -35,7 +35,10 @@ def take_lock(connection: Connection[Any]) -> None:
 
 
 Written = Callable[[], dict[RowKey, int | None]]
-"""Waits for the server to have written rows; gives its hash of each (`drifted`). Raises Failed where one had moved."""
+"""Waits for the server to have written rows; gives its hash of each (`drifted`).
+
+Raises Failed where one had moved, and where one now holds something else than was written.
+"""
 
 
 def prepare_updates(
@@ -44,7 +47,8 @@ def prepare_updates(
     """What writes the changed columns, and only those, of rows that exist, once it is called.
 
     Compare-and-set on the values that the plan saw. A row was locked, so where one has moved only a trigger or a rule
-    of the database can be behind it.
+    of the database can be behind it. What the row holds afterwards is compared as well: an audit entry must not claim
+    what a trigger has made something else of.
     """
     rows: dict[str, list[Change]] = {}
     for change in changes:
@@ -54,7 +58,7 @@ def prepare_updates(
         by_fields.setdefault(tuple(change.field for change in of_row), []).append(key)
     prepared = [
         (
-            len(keys),
+            (fields, len(keys)),
             _update_statement(connection, table, relation, fields),
             {
                 "keys": text_array(keys),
@@ -73,16 +77,26 @@ def prepare_updates(
     return send
 
 
-def _hashes(table: Table, relation: Relation, sent: Sequence[tuple[int, Cursor[Any]]]) -> dict[RowKey, int | None]:
+def _hashes(
+    table: Table, relation: Relation, sent: Sequence[tuple[tuple[tuple[str, ...], int], Cursor[Any]]]
+) -> dict[RowKey, int | None]:
     hashes: dict[RowKey, int | None] = {}
-    for expected, cursor in sent:
+    for (fields, expected), cursor in sent:
         found = cursor.fetchall()
         if len(found) != expected:
             raise Failed(
                 f"{expected - len(found)} of {expected} rows of {relation} did not take the change although they "
                 "were locked: look for a trigger, a rule or row-level security on the table. Nothing was applied."
             )
-        hashes |= {(table.name, key): hashed for key, hashed in found}
+        altered = [key for key, _, took in found if not took]
+        if altered:
+            more = f" (and {len(altered) - 1} more rows)" if len(altered) > 1 else ""
+            raise Failed(
+                f"row {altered[0]} of {relation}{more} did not keep what was written to {', '.join(fields)}: a trigger "
+                "of the database makes something else of it. Nothing was applied. Change the trigger, or take the "
+                "value out of state; --only applies other rows until then."
+            )
+        hashes |= {(table.name, key): hashed for key, hashed, _ in found}
     return hashes
 
 
@@ -97,25 +111,29 @@ def _update_statement(
     if table.definition.touch is not None:
         touch = columns[table.definition.touch]
         settings.append(sql.SQL("{} = {}").format(sql.Identifier(touch.name), touch.now))
-    unmoved = [
-        sql.SQL("{} IS NOT DISTINCT FROM {}").format(
-            columns[name].comparable("t"), columns[name].from_document(before, name, comparable=True)
+
+    def holds(document: sql.SQL) -> sql.Composable:
+        return sql.SQL(" AND ").join(
+            sql.SQL("{} IS NOT DISTINCT FROM {}").format(
+                columns[name].comparable("t"), columns[name].from_document(document, name, comparable=True)
+            )
+            for name in fields
         )
-        for name in fields
-    ]
+
     return sql.SQL(
         """
         UPDATE {table} AS t SET {settings}
           FROM unnest(%(keys)s::text[], %(before)s::jsonb[], %(after)s::jsonb[]) AS d (key, before, after)
          WHERE t.{key} = d.key::{key_type} AND {unmoved}
-        RETURNING d.key, {row_hash}
+        RETURNING d.key, {row_hash}, {took}
         """
     ).format(
         table=relation.identifier,
         settings=sql.SQL(", ").join(settings),
         key=sql.Identifier(table.definition.key),
         key_type=sql.SQL(columns[table.definition.key].declared),
-        unmoved=sql.SQL(" AND ").join(unmoved),
+        unmoved=holds(before),
+        took=holds(after),
         row_hash=row_hash(connection, table, relation, "t"),
     )
 

@@ -238,6 +238,22 @@ def test_a_trigger_that_turns_a_write_away_fails_the_whole_apply(things: Things)
     assert things.database.execute("SELECT * FROM reconciler.run") == []
 
 
+def test_a_trigger_that_makes_something_else_of_a_write_fails_the_whole_apply(things: Things) -> None:
+    things.make("n integer, v boolean", "'a', 1, true", "'b', 1, true")
+    things.database.execute(
+        "CREATE FUNCTION keep_open() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN new.v := true; RETURN new; END';"
+        "CREATE TRIGGER keep_open BEFORE UPDATE ON things FOR EACH ROW WHEN (old.id = 'b') EXECUTE FUNCTION keep_open()"
+    )
+    fields = "{n: {type: integer}, v: {type: boolean, kill: false}}"
+    project = things.project(fields, "a: {n: 2, v: false}\nb: {n: 2, v: false}\n")
+    with pytest.raises(Failed, match=r"row b of public\.things did not keep what was written to n, v: a trigger"):
+        things.apply(project)
+    assert things.database.execute("SELECT n FROM things WHERE n = 2 OR NOT v") == []
+    assert things.database.execute("SELECT * FROM reconciler.run") == []
+    things.database.execute("DROP TRIGGER keep_open ON things")
+    assert len(things.apply(project).changes) == 4
+
+
 @pytest.mark.parametrize("moved", ["isOpen", "label"])
 def test_a_write_is_refused_where_a_value_is_not_the_one_that_the_plan_saw(things: Things, moved: str) -> None:
     things.make('"isOpen" boolean, label text', "'a', false, 'x'")
