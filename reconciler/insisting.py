@@ -16,7 +16,8 @@ from reconciler.canonical import equal, to_text
 from reconciler.desired import read_desired
 from reconciler.documents import read_document
 from reconciler.errors import Problem
-from reconciler.model import Direction, FieldKey, Json, Row
+from reconciler.fields import Field
+from reconciler.model import Direction, FieldKey, Json, Row, Value
 from reconciler.plan import Notice, Scope
 from reconciler.project import STATE, Project, read_the_rest
 from reconciler.schema import Table
@@ -45,16 +46,25 @@ def kills_beyond_head(directory: Path, project: Project) -> dict[FieldKey, Json]
     for table, rows in tree.items():
         for key, row in rows.items():
             known = head.get(table, {}).get(key)
-            for name, wanted in row.data.items():
-                field = project.definitions.tables[table].fields[name]
-                if known is not None and name in known.data:
-                    asked = [known.data[name]]
+            for name, value in row.values.items():
+                if known is not None and name in known.values:
+                    asked = [known.values[name]]
                 else:
                     matches = project.matches.get(table, ())
-                    asked = [match.values[name].data for match in matches if name in match.values]
-                if any(field.direction(other, wanted) is Direction.KILL for other in asked):
-                    found[table, key, name] = wanted
+                    asked = [match.values[name] for match in matches if name in match.values]
+                field = project.definitions.tables[table].fields[name]
+                if any(_is_kill(field, other, value) for other in asked):
+                    found[table, key, name] = value.data
     return found
+
+
+def _is_kill(field: Field, asked: Value, value: Value) -> bool:
+    """Whether the value is one, of what git asks for; or of what that is to become after its `until`."""
+    if field.direction(asked.data, value.data) is Direction.KILL:
+        return True
+    if asked.then is None or value.then is not None:
+        return False
+    return asked.then.restores or field.direction(asked.then.data, value.data) is Direction.KILL
 
 
 def _rows(files: Sequence[SourceFile], paths: Container[str], project: Project) -> dict[str, dict[str, Row]]:

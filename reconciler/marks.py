@@ -59,7 +59,9 @@ def marks_after(
     for field, old in marks.items():
         is_over = old.glass is None or _value(desired, field) is not None
         if field in unspoken_of and doer.glass is None and is_over:
-            after[field] = _closed(old)
+            new = _agreed(old, _value(desired, field), doer)
+            if new != old:
+                after[field] = new
     for field, has in insisted.items():
         old = marks.get(field, Mark())
         left = _left_off(old, has, now, doer)
@@ -99,6 +101,8 @@ def _mark_after(change: Change, old: Mark, value: Value | None, table: Table | N
     has = change.before
     is_seen = old.seen_at is not None and not isinstance(has, Missing) and equal(old.seen_value, has)
     new = old if change.action is Action.HOLD and is_seen else _closed(old)
+    if change.action is Action.RECORD and is_seen:
+        new = _agreed(old, value, doer)
     new = _with_new_kill(new, change, old, field, now)
     if change.action is Action.HOLD and change.finding is Finding.ADOPTION and not isinstance(has, Missing):
         return _held_before_it_was_applied(new, has, now, doer)
@@ -179,6 +183,18 @@ def _seen(change: Change, old: Mark, value: Value | None, field: Field, now: dat
     if seen.killed_at != old.killed_at:
         seen = replace(seen, spent=tuple(sorted({*old.spent, *waivers_of(value)})))
     return _digested(seen, value, doer)
+
+
+def _agreed(old: Mark, value: Value | None, doer: Doer) -> Mark:
+    """The mark of a value that is as git asks: what was against git is over.
+
+    But an entry that says so only until a time, and stood there when the glass was broken, has not answered: what comes
+    after that time must not undo the kill.
+    """
+    is_for_a_time = value is not None and value.then is not None and value.entry is None
+    if old.glass is None or value is None or not is_for_a_time or old.seen_entry not in (None, entry_digest(value)):
+        return _closed(old)
+    return _told_of(old, value, doer)
 
 
 def _told_of(old: Mark, value: Value | None, doer: Doer) -> Mark:

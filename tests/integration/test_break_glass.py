@@ -191,6 +191,29 @@ def test_a_kill_of_what_is_off_already_keeps_the_next_run_from_switching_it_on(p
     assert acme(project)["isAiEnabled"] is True
 
 
+@pytest.mark.parametrize("is_applied", [True, False])
+def test_git_that_says_the_same_until_a_time_has_not_answered(project: Project, is_applied: bool) -> None:
+    project.database.execute("UPDATE reconciler.meta SET movable_clock = true")
+    now = datetime.now(UTC)
+    until = f"{now + timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}"
+    timed = f"isAiEnabled: {{value: false, until: {until}, then: true}}"
+    project.commit_state(OPEN.replace("isAiEnabled: true", timed))
+    if is_applied:
+        run(project)
+    else:
+        project.database.execute('UPDATE tenants SET "isAiEnabled" = false WHERE id = %s', [ACME])
+    break_glass(project, KILLED)
+    run(project)
+    for hours in (1, 3, 4):
+        run(project, now=now + timedelta(hours=hours))
+        assert acme(project)["isAiEnabled"] is False
+    project.commit_state(KILLED, "As it was done")
+    run(project, now=now + timedelta(hours=5))
+    project.commit_state(OPEN, "It is over")
+    run(project, now=now + timedelta(hours=6))
+    assert acme(project)["isAiEnabled"] is True
+
+
 def test_a_dirty_work_tree_insists_on_nothing_that_git_says_too(project: Project) -> None:
     project.commit_state(KILLED)
     run(project)

@@ -360,7 +360,10 @@ class Histories(RuleBasedStateMachine):
     ) -> None:
         is_dirty = request.ahead or (project.revision is not None and project.revision.dirty)
         frozen = self.frozen_until is not None and self.now < self.frozen_until
-        world = World(self.now, committed=not is_dirty, healthy=self.healthy, frozen=frozen)
+        glass = None
+        if is_dirty and project.revision is not None:
+            glass = project.revision.commit if request.ahead else "dirty"
+        world = World(self.now, committed=not is_dirty, healthy=self.healthy, frozen=frozen, glass=glass)
         before, runs = self._values(), self._runs()
         scope = [field for field in FIELDS if not request.scope.rows or f"{field[0]}/{field[1]}" in request.scope.rows]
         scope = [field for field in scope if request.fields is None or field in request.fields]
@@ -398,10 +401,18 @@ class Histories(RuleBasedStateMachine):
         """Whether a run of what is not merged, or not committed, is to kill what git asks for."""
         if field not in entries or entries[field].matched:
             return False
-        asked = [self.committed[field].value] if field in self.committed else self._asked_by_others(field)
-        return request.ahead or any(self._rule(field).way(one, entries[field].value) == "kill" for one in asked)
+        asked = [self.committed[field]] if field in self.committed else self._asked_by_others(field)
+        return request.ahead or any(self._is_kill(field, one, entries[field]) for one in asked)
 
-    def _asked_by_others(self, _field: _Field) -> list[Data]:
+    def _is_kill(self, field: _Field, asked: Entry, entry: Entry) -> bool:
+        others = [asked.value]
+        if entry.then is NOTHING and not entry.restores:
+            if asked.restores:
+                return True
+            others += [] if asked.then is NOTHING else [asked.then]
+        return any(self._rule(field).way(other, entry.value) == "kill" for other in others)
+
+    def _asked_by_others(self, _field: _Field) -> list[Entry]:
         """What git asks of a field whose row does not name it."""
         return []
 
@@ -648,10 +659,10 @@ class FleetHistories(Histories):
             self.asked[tier][name] = replace(entry, until=entry.until and self.now + (entry.until - _START))
         self._commit([])
 
-    def _asked_by_others(self, field: _Field) -> list[Data]:
+    def _asked_by_others(self, field: _Field) -> list[Entry]:
         if field[0] != "tenants":
             return []
-        return [fields[field[2]].value for fields in self.asked.values() if field[2] in fields]
+        return [fields[field[2]] for fields in self.asked.values() if field[2] in fields]
 
     def _besides(self, path: str) -> dict[str, Any]:
         asked = [

@@ -65,12 +65,13 @@ ASKED = Entry(NOTHING, reason="asked")
 
 @dataclass(frozen=True)
 class World:
-    """What all fields of a run have in common."""
+    """What all fields of a run have in common. `glass` is what it applies that is not merged, or not committed."""
 
     now: datetime
     committed: bool = True
     healthy: bool = True
     frozen: bool = False
+    glass: str | None = None
 
 
 @dataclass
@@ -81,7 +82,7 @@ class Memory:
     `by_hand` whether a run has seen a hand do it. `against` stands in the database against git's will: the value,
     git's entry when git first saw it (None: not yet), and whether broken glass left it; `seen` is since when, and
     `released` once somebody gave it back to git. `spent` holds the waivers that no longer count; `replaced` what was
-    there before git made it a value.
+    there before git made it a value. `left_by` is the glass that was broken last.
     """
 
     base: Data = NOTHING
@@ -93,6 +94,7 @@ class Memory:
     released: bool = False
     spent: set[tuple[str, str]] = field(default_factory=set)
     replaced: dict[Data, Data] = field(default_factory=dict)
+    left_by: str | None = None
 
 
 def wanted(entry: Entry | None, memory: Memory, now: datetime) -> Data:
@@ -165,7 +167,11 @@ def remember(
             memory.known, memory.against, memory.seen, memory.released = NOTHING, None, None, False
         return
     is_off = not written and has is not NOTHING and (has == wants or rule.way(has, wants) == "restore")
+    again = memory.against == (has, None, True) and not memory.released and memory.left_by == world.glass
+    if insists and is_off and wants == entry.value and again:
+        return  # the same once more
     if insists and is_off and wants == entry.value:
+        memory.left_by = world.glass
         memory.killed, memory.by_hand, memory.known = world.now, False, has
         memory.against, memory.seen, memory.released = (has, None, True), world.now, False
         return
@@ -183,10 +189,12 @@ def remember(
         memory.by_hand = not is_kill and memory.known is not NOTHING
     is_kept = is_kept and not _is_touched(entry, memory, has)
     is_glass = not written and _is_kept_glass(rule, entry, memory, has, wants)
-    if is_glass:
+    if is_glass or (not written and _is_agreed_for_a_time(entry, memory, has, world)):
         _tell_of_glass(entry, memory, world)
     if written or (becomes == wants != memory.base) or (is_kept and is_new_kill and not is_glass):
         memory.spent |= set(entry.override)
+    if written and not world.committed:
+        memory.left_by = world.glass
     if written and has is not NOTHING and becomes != memory.base:
         memory.replaced[becomes] = has
     against = _stands_against(memory, entry, has, becomes, world, is_kept=is_kept or is_glass)
@@ -218,6 +226,8 @@ def _stands_against(
     seen_by = entry if world.committed else None
     if is_kept:
         return (has, was[1] or seen_by, was[2]) if was else (has, seen_by, False)
+    if was is not None and _is_agreed_for_a_time(entry, memory, has, world):
+        return (has, was[1] or seen_by, True)
     if has == wanted(entry, memory, world.now):
         return None
     if memory.base is NOTHING and has is not NOTHING:  # a guard holds what was never applied
@@ -281,6 +291,16 @@ def _is_touched(entry: Entry, memory: Memory, has: Data) -> bool:
     if entry.matched and entry.since is not None and memory.seen is not None and entry.since <= memory.seen:
         return False  # the row has moved from one match to another, and nobody has touched either
     return memory.against[1] not in (None, entry)
+
+
+def _is_agreed_for_a_time(entry: Entry, memory: Memory, has: Data, world: World) -> bool:
+    """Whether git says what broken glass has left, but only until a time, and said so when the glass was broken."""
+    if memory.against is None or not memory.against[2] or memory.released or memory.against[0] != has:
+        return False
+    wants = wanted(entry, memory, world.now)
+    is_in_time = entry.until is not None and (world.now < entry.until or (entry.restores and wants == entry.value))
+    has_then = entry.restores or entry.then is not NOTHING
+    return has == wants and is_in_time and has_then and memory.against[1] in (None, entry)
 
 
 def _is_glass_opened(rule: Rule, entry: Entry, memory: Memory, has: Data, wants: Data) -> bool:
