@@ -17,6 +17,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
 from reconciler.commit import Commit, parse_commit
 from reconciler.documents import MAX_FILE_BYTES
 from reconciler.errors import Problem, ReconcileError, Refused, UsageProblem, nearest
@@ -35,7 +37,9 @@ from reconciler.sources import (
     too_large,
 )
 
-__all__ = ["Ancestry", "Commit", "NotARepository", "Repository", "SourceFile", "ask_ahead", "files_in_work_tree"]
+__all__ = [
+    "Ancestry", "Commit", "Hunk", "NotARepository", "Repository", "SourceFile", "ask_ahead", "files_in_work_tree",
+]  # fmt: skip
 
 _ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 """A whole object id, of either object format."""
@@ -54,6 +58,18 @@ _UNCOMMITTED = (
     *("status", "--porcelain", "-z", "--untracked-files=all", "--ignored", "--no-renames", "--ignore-submodules=dirty"),
     "--",
 )
+
+
+_HUNK = re.compile(rb"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
+
+
+class Hunk(msgspec.Struct, frozen=True):
+    """Lines of one file that another has in their place: from `old` to before `after_old`, and `new`, `after_new`."""
+
+    old: int
+    after_old: int
+    new: int
+    after_new: int
 
 
 class Ancestry(enum.Enum):
@@ -192,6 +208,18 @@ class Repository:
             if path
         )
         return sorted(path.decode("utf-8", "backslashreplace") for path in paths)
+
+    def hunks(self, old: Commit, new: Commit, path: str) -> list[Hunk]:
+        """Where a file of the project differs between two commits, from top to bottom; nothing where one lacks it."""
+        options = ("-r", "-p", "--unified=0", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--text")
+        shown = self._git.output("diff-tree", "--diff-filter=M", *options, old.id, new.id, "--", path)
+        found = []
+        for hunk in _HUNK.finditer(shown):
+            first, lines, new_first, new_lines = (1 if part is None else int(part) for part in hunk.groups())
+            # A side without lines is named by the line before it.
+            start, new_start = first + (lines == 0), new_first + (new_lines == 0)
+            found.append(Hunk(start, start + lines, new_start, new_start + new_lines))
+        return found
 
     def _is_cut_off(self, old: str, new: str) -> bool:
         """Whether the history of `new` ends at a commit whose parents are not here, and which `old` does not have.

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from reconciler.ci.job import Job, Result, artifact_name, titles_of
+from reconciler.ci.lines import head_lines
 from reconciler.console.annotations import Annotation, annotations_of
 from reconciler.console.comment import invalid_comment, plan_comment
 from reconciler.console.issues import drift_issue, failure_comment
@@ -92,8 +93,11 @@ def plan(job: Job) -> Result:
     artifact = artifact_name(job.name, head) if named and head is not None else None
     labels = sorted(labels_of(made))
     kept_by = job.where.job if saved else None
+    places = [*(change.location for change in made.changes), *(notice.location for notice in made.notices)]
+    lines = head_lines(job, places)
+    shown = lines.plan(made)
     body = plan_comment(
-        made,
+        shown,
         marker=job.marker("plan", **_facts(head, made.fingerprint, labels, kept_by)).text,
         source_url=job.files_url,
         artifact=artifact or (str(job.plan_out) if saved else None),
@@ -103,7 +107,7 @@ def plan(job: Job) -> Result:
         code=Failed.exit_code if made.refusals else 0,
         text=render_plan(made, now=datetime.now(UTC), colour=False, width=WIDTH),
         markdown=body,
-        annotations=placed(job, annotations_of(made, titles=titles)),
+        annotations=placed(job, annotations_of(shown, titles=titles)),
         plan=made,
         artifact=artifact,
     )
@@ -136,7 +140,11 @@ def drift(job: Job) -> Result:
 
 def failed(job: Job, error: ReconcileError, *, marker: str | None = None) -> Result:
     """The Result of a run that ended with an error."""
+    text = render_error(error, colour=False)
     problems: Sequence[Problem] = error.problems if isinstance(error, InvalidInput | NotAsExpected) else ()
+    if problems:
+        error = head_lines(job, [problem.location for problem in problems]).error(error)
+        problems = error.problems if isinstance(error, InvalidInput | NotAsExpected) else ()
     name = marker or job.marker("plan", **_facts(job.where.head, None)).text
     if isinstance(error, InvalidInput):
         body = invalid_comment(error.problems, marker=name, source_url=job.files_url)
@@ -145,7 +153,7 @@ def failed(job: Job, error: ReconcileError, *, marker: str | None = None) -> Res
     said = annotations_of(None, problems) if problems else [_annotation(error)]
     return Result(
         code=error.exit_code,
-        text=render_error(error, colour=False),
+        text=text,
         markdown=body,
         annotations=placed(job, said),
     )

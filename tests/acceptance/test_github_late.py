@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.github import GitHub, Run
 from tests.support.github_api import GitHubApi, github_api
-from tests.support.project import ACME, Project
+from tests.support.project import ACME, BOB, Project
 
 KILL = f"{ACME}:\n  isWhatsappEnabled: {{value: false, reason: 'WhatsApp ban, INC-142'}}\n"
 
@@ -101,3 +101,29 @@ def test_a_failure_after_the_commit_was_applied_is_taken_back_by_the_hourly_run(
     assert "a run failed" not in outcome
     assert hourly.job("apply").ok
     assert github.comments(number)[1] == outcome
+
+
+def test_lines_are_those_of_the_head_where_the_base_has_moved_above_them(github: GitHub) -> None:
+    """What is checked out is the merge of the two; what GitHub shows beside an annotation is the head's file."""
+    file = "tenants/all.yaml"
+    text = f"{BOB}:\n  isAiEnabled: true\n\n{ACME}:\n  isWhatsappEnabled: true\n"
+    number, _ = github.open("base", text, file)
+    assert only(github.merge(number), "apply").job("apply").ok
+    mine, _ = github.open("mine", text.replace("WhatsappEnabled: true", "WhatsappEnabled: false"), file)
+    other, _ = github.open("other", f"# One\n# Two\n# Three\n{text}", file)
+    assert only(github.merge(other), "apply").job("apply").ok
+
+    ban = "WhatsappEnabled: {value: false, reason: INC-142}"
+    ran = only(github.update(mine, text.replace("WhatsappEnabled: true", ban)), "plan").job("plan")
+    assert ran.ok, ran.log
+    [command] = ran.commands
+    assert "file=state/tenants/all.yaml,line=5,col=30" in command
+    head = github.api.pulls[mine]["head"]
+    assert f"/blob/{head}/state/tenants/all.yaml#L5>" in github.comments(mine)[0]
+
+    typo = text.replace("isWhatsappEnabled: true", "isWhatsapEnabled: false")
+    ran_both = only(github.update(mine, typo), "plan").execute()
+    for job in ("validate", "plan"):
+        [command] = ran_both[job].commands
+        assert command.startswith("::error file=state/tenants/all.yaml,line=5,col=3"), command
+    assert "#L5>" in github.comments(mine)[0]
