@@ -1,7 +1,8 @@
 """The story of the demo, told with the real commands on a real database.
 
-Takes `--keep`; starts an embedded Postgres (or uses DATABASE_URL, in a schema that must be empty), and a git repository
-with the project's own state/ and schemas/ in a temporary folder. Everything is removed at the end, unless it is kept.
+Takes `--keep`; starts an embedded Postgres (or makes a database on the server that DATABASE_URL names), and a git
+repository with the project's own state/ and schemas/ in a temporary folder. Everything is removed at the end; with
+`--keep` the end is Enter, Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,11 +19,15 @@ from pathlib import Path
 
 import psycopg
 
+from demo.server import Place, demo_database
 from demo.tenants import fill, tenant_id
-from reconciler.embedded import EmbeddedPostgres
 from reconciler.errors import ReconcileError
 
 TOP = Path(__file__).resolve().parent.parent
+
+# What a shell may have for its own platform: the demo's jobs must not reach a real queue, nor its commits (from a git
+# hook, say) another repository.
+_NOT_OURS = ("DATABASE_URL", "DIRECT_URL", "GIT_", "GITHUB_", "GITLAB_", "RECONCILE_", "REDIS_")
 
 
 class Story:
@@ -30,7 +36,7 @@ class Story:
     def __init__(self, url: str, repository: Path) -> None:
         self.repository = repository
         self.environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)},
             "DATABASE_URL": url,
             "CI": "true",
             "PYTHONPATH": str(TOP),
@@ -40,7 +46,6 @@ class Story:
             "GIT_COMMITTER_NAME": "Olu Operator",
             "GIT_COMMITTER_EMAIL": "operator@platform.example",
         }
-        self.environment.pop("DIRECT_URL", None)
 
     def chapter(self, title: str) -> None:
         """A heading."""
@@ -156,29 +161,38 @@ def main() -> None:
     keep = parser.parse_args().keep
     folder = Path(tempfile.mkdtemp(prefix="reconcile-demo-"))
     try:
-        with EmbeddedPostgres() as server:
-            print(f"A database of our own listens at {server.url}")
-            story = Story(server.url, folder)
+        with demo_database() as place:
+            print(place.shown, flush=True)
+            story = Story(place.address, folder)
             prepare(story)
             tell(story)
             if keep:
-                wait(server, folder)
+                wait(place, folder)
     except ReconcileError as error:
         raise SystemExit(f"The demo could not be run: {error}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait(server: EmbeddedPostgres, folder: Path) -> None:
-    """Leave everything as it is until Enter or Ctrl-C."""
-    print(f"\nThe database stays until you press Enter:\n  {server.psql} '{server.url}'")
+def wait(place: Place, folder: Path) -> None:
+    """Leave everything as it is until Enter or a signal; where there is nobody to press Enter, until a signal."""
+    print(f"\nThe database stays until you press Enter:\n  {place.look}")
     print(f"The repository is {folder}. Edit state/, then:\n  cd {folder}")
-    print(f"  DATABASE_URL='{server.url}' {sys.executable} -m reconciler --dry-run")
+    print(f"  DATABASE_URL={place.to_set} {sys.executable} -m reconciler --dry-run", flush=True)
     try:
-        input()
-    except (EOFError, KeyboardInterrupt):
+        if not sys.stdin.readline():
+            print(f"(Nothing can be typed here: it stays until `kill {os.getpid()}`.)", flush=True)
+            signal.pause()
+    except KeyboardInterrupt:
         print()
 
 
+def end_by_signal() -> None:
+    """Let SIGTERM and SIGHUP end the demo as Ctrl-C does, so that everything is removed."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+
+
 if __name__ == "__main__":
+    end_by_signal()
     main()
