@@ -22,6 +22,7 @@ _A_MOMENT = 0.001
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
+    _open_what_is_closed()
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)
@@ -44,6 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             let_go_of_stdout()  # or the interpreter would wait for a reader on its way out
     _end(code)
+
+
+def _open_what_is_closed() -> None:
+    """Give a process that was started without one of its streams (`>&-`, some timers) one that leads nowhere.
+
+    Or the connection to the database would be the next file of that number, and what is said would be written there.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123, it stays open
 
 
 def _end(code: int) -> NoReturn:

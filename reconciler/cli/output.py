@@ -60,7 +60,10 @@ def say_error(error: ReconcileError, arguments: Sequence[str]) -> None:
     if _wants_json(arguments):
         from reconciler.report.machine import render_error as render_json
 
-        put(render_json(error))
+        try:
+            put(render_json(error))
+        except OSError:  # it may be the very error; it has been said on stderr
+            let_go_of_stdout()
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

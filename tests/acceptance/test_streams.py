@@ -112,3 +112,30 @@ def test_a_report_that_cannot_be_written_does_not_make_a_run_look_undone(project
     assert "was applied, but its report could not be written" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(project.entries()) == 2
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_process_without_one_of_its_streams_applies_as_any_other(
+    project: Project, database: Database, closed: int
+) -> None:
+    project.commit_state()
+    shell = ["sh", "-c", f'exec "$@" {closed}>&-', "sh", *command()]
+    done = subprocess.run(
+        shell, cwd=project.directory, env=clean_environment(database.url), stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert ("Applied 2 changes" in done.stdout) is (closed == 2)
+    assert "rror" not in done.stderr
+    assert len(project.entries()) == 2
+
+
+def test_json_that_cannot_be_written_is_an_error_in_one_line(project: Project, database: Database) -> None:
+    project.commit_state()
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command("--dry-run", "--output", "json"), cwd=project.directory, env=clean_environment(database.url),
+            stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["Error: OSError: [Errno 28] No space left on device"]
