@@ -220,6 +220,7 @@ def _pending_after(
         for change in plan.changes
         if change.action in (Action.HOLD, Action.KEEP) or not settles
     }
+    waiting |= {field[:2] for field in decision.insisted}
     waiting |= {(name, key) for name, rows in written_down.items() for key, row in rows.items() if row.timed}
     pending: dict[RowKey, set[str]] = {}
     for table, key in waiting:
