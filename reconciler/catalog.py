@@ -352,3 +352,10 @@ def read_catalog(connection: Connection[Any], wanted: Iterable[RelationName]) ->
         for item in found
     }
     return Catalog(database, role, version, in_recovery, now, has_ledger, relations, identity)
+
+
+def may_hide_rows(connection: Connection[Any], relation: Relation) -> bool:
+    """Whether row-level security decides which rows of the relation this role sees."""
+    name = relation.identifier.as_string(connection)
+    [(is_active,)] = connection.execute("SELECT row_security_active(%s::regclass::oid)", [name]).fetchall()
+    return bool(is_active)

@@ -17,7 +17,7 @@ from psycopg import Connection
 from reconciler.actual import Mismatch, Seen, Sought, compare, count_rows, expectations
 from reconciler.blast import refusals, tables_to_count
 from reconciler.canonical import to_text
-from reconciler.catalog import Catalog, read_catalog
+from reconciler.catalog import Catalog, may_hide_rows, read_catalog
 from reconciler.change_path import LookedAt, look_at_part, look_where_needed
 from reconciler.database.connection import is_rehearsing
 from reconciler.diff import diff_row, in_sync_past_broken_glass
@@ -166,7 +166,7 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
         committed=inputs.committed,
     )
     changes = sorted(hold_back(found, situation), key=Change.sort_key)
-    missing = _missing_rows(project, desired, seen)
+    missing = _missing_rows(connection, project, desired, seen, catalog)
     notes += _check_expectations(connection, project, desired, catalog, changes, missing)
     notes += _left_unnamed(changes, marks, desired)
 
@@ -367,22 +367,30 @@ def _orphans(connection: Connection[Any], tables: Mapping[str, Table], head: Hea
 
 
 def _missing_rows(
-    project: Project, desired: Mapping[str, Mapping[str, Row]], seen: Mapping[str, Mapping[str, Seen]]
+    connection: Connection[Any],
+    project: Project,
+    desired: Mapping[str, Mapping[str, Row]],
+    seen: Mapping[str, Mapping[str, Seen]],
+    catalog: Catalog,
 ) -> list[Problem]:
     problems = []
     for name, rows in seen.items():
-        if project.definitions.tables[name].definition.missing_row == "create":
+        table = project.definitions.tables[name]
+        if table.definition.missing_row == "create":
             continue
-        for row in rows.values():
-            if row.actual is not None:
-                continue
-            wanted = desired.get(name, {}).get(row.key)
-            if wanted is not None:
-                text = f'table {name} has no row with key "{row.key}"'
+        missing = [row for row in rows.values() if row.actual is None and row.key in desired.get(name, {})]
+        # Asked only then. Whoever took a row out of state that is hidden would release what is killed.
+        is_hiding = bool(missing) and may_hide_rows(connection, relation_of(catalog, table))
+        for row in missing:
+            text = f'table {name} has no row with key "{row.key}"'
+            if is_hiding:
+                text += f" that role {catalog.role} can see"
+                hint = "row-level security may hide it: `reconcile doctor` has the policy that shows all rows"
+            elif row.base is not None:
+                hint = "it was there before: deleted? Take it out of state; --only applies other rows until then"
+            else:
                 hint = "a wrong key? Rows of this table are made by the application, never by a reconciler"
-                if row.base is not None:
-                    hint = "it was there before: deleted? Take it out of state; --only applies other rows until then"
-                problems.append(Problem(text, wanted.location, hint))
+            problems.append(Problem(text, desired[name][row.key].location, hint))
     return problems
 
 

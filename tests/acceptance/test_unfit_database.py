@@ -409,3 +409,16 @@ def test_secrets_stay_out_of_every_output(project: Project, tmp_path: Path) -> N
     assert "canary" not in Path(file).read_text()
     rows = [row for name, rows in snapshot(project.database).items() if "reconciler" in name for row in rows]
     assert not [row for row in rows if "canary" in row]
+
+
+def test_a_row_that_row_level_security_hides_is_not_said_to_be_deleted(project: Project) -> None:
+    project.commit_state(GOOD)
+    project.succeed()
+    reader = project.database.role("reader", grants=["SELECT ON ALL TABLES IN SCHEMA public, reconciler"])
+    project.database.execute(f'GRANT USAGE ON SCHEMA reconciler TO "{reader.name}"')
+    project.database.execute("ALTER TABLE tenants ENABLE ROW LEVEL SECURITY")
+    done = project.run("--dry-run", environment={"DATABASE_URL": reader.url})
+    assert done.code == 3
+    assert f'no row with key "{ACME}" that role {reader.name} can see (row-level security may hide it' in done.err
+    project.database.execute("CREATE POLICY all_rows ON tenants USING (true)")
+    assert project.run("--dry-run", environment={"DATABASE_URL": reader.url}).code == 0
