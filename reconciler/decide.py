@@ -169,6 +169,8 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
     missing = _missing_rows(connection, project, desired, seen, catalog)
     notes += _check_expectations(connection, project, desired, catalog, changes, missing)
     notes += _left_unnamed(changes, marks, desired)
+    if inputs.part is None and looked_at.keys is None:
+        notes += _named_by_nobody(project, scope, desired, seen)
 
     plan = Plan(
         id=str(uuid.uuid4()),
@@ -267,6 +269,27 @@ def _refuse_unknown(scope: Scope, tables: Mapping[str, Table]) -> None:
     for row in scope.rows:
         if not row.partition("/")[2]:
             raise UsageProblem(f"--only {row}: name a row as table/key, or a whole table with --table {row}")
+
+
+_FEW_KEYS = 2000
+"""Of more, to find the nearest takes longer than a person in a hurry waits."""
+
+
+def _named_by_nobody(
+    project: Project,
+    scope: Scope,
+    desired: Mapping[str, Mapping[str, Row]],
+    seen: Mapping[str, Mapping[str, Seen]],
+) -> Iterator[Notice]:
+    """A Notice for each row of the scope that neither git nor the ledger names: whoever mistyped a key in an incident
+    must not take "nothing to do" for an answer.
+    """
+    for asked in scope.rows:
+        name, _, key = asked.partition("/")
+        if key not in desired.get(name, {}) and key not in seen.get(name, {}):
+            known = project.desired.get(name, {})
+            hint = nearest(key, known) if len(known) <= _FEW_KEYS else ""
+            yield Notice(f"--only {asked}: git names no such row" + (f" ({hint})" if hint else ""))
 
 
 def _in_scope(project: Project, scope: Scope) -> dict[str, dict[str, Row]]:

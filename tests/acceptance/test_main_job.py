@@ -155,6 +155,18 @@ def test_only_and_table_limit_a_run(project: Project, database: Database) -> Non
     ]
 
 
+def test_a_key_that_is_mistyped_is_said_and_not_only_that_nothing_is_to_be_done(project: Project) -> None:
+    project.commit_state(KILL)
+    said = f'--only tenants/{ACME[:-1]}: git names no such row (did you mean "{ACME}"?)'
+    for arguments in (["--dry-run"], ["--yes"]):
+        done = project.succeed("--only", f"tenants/{ACME[:-1]}", *arguments)
+        assert said in " ".join(done.out.split())
+    project.succeed()
+    project.state("{}\n")
+    project.commit("Released")
+    assert "git names no such row" not in project.succeed("--only", f"tenants/{ACME}").out
+
+
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
