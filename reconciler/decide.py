@@ -20,7 +20,7 @@ from reconciler.canonical import to_text
 from reconciler.catalog import Catalog, may_hide_rows, read_catalog
 from reconciler.change_path import LookedAt, look_at_part, look_where_needed
 from reconciler.database.connection import is_rehearsing
-from reconciler.diff import diff_row, in_sync_past_broken_glass
+from reconciler.diff import diff_row, in_sync_past_a_kill
 from reconciler.effects.following import count_following
 from reconciler.errors import InvalidInput, NotAsExpected, Problem, UsageProblem, nearest
 from reconciler.fields import format_timestamp
@@ -139,7 +139,7 @@ def decide(connection: Connection[Any], project: Project, inputs: Inputs, look: 
     marks = read_marks(connection, sorted(keys)) if head.version else {}
     if not scope.is_everything:
         marks = _covered(marks, scope)
-    for name, rows in in_sync_past_broken_glass(marks, desired, seen).items():
+    for name, rows in in_sync_past_a_kill(marks, desired, seen).items():
         table, asked = definitions.tables[name], {key: Row(name, key, {}) for key in rows}
         again = look(connection, Sought(table, relation_of(catalog, table), asked, catalog.has_ledger, rows))
         seen[name] |= {row.key: row for row in again}

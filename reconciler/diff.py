@@ -83,6 +83,10 @@ def diff_row(
         wanted = desired.values.get(name) if desired is not None else None
         left_off = _opened_past_broken_glass(field, wanted, has, mark)
         verdict = _reopened(left_off) if left_off is not None else _decide(field, wanted, before, has, mark)
+        if mark is not None and _is_opened_before_the_answer(field, wanted, has, mark):
+            # The guards are asked of the whole way, from the kill that the answer is to.
+            before, text = mark.seen_value, "killed by hand, or through broken glass, and opened by hand since"
+            verdict = (Finding.CONVERGED, Action.RECORD, Direction.NEUTRAL, text)
         if verdict is None:
             continue
         finding, action, direction, explanation = verdict
@@ -225,16 +229,16 @@ def _is_left_by_broken_glass(field: Field, wanted: Value, actual: _Side, mark: M
     return not touched_since_seen(wanted, actual, mark)
 
 
-def in_sync_past_broken_glass(
+def in_sync_past_a_kill(
     marks: Mapping[FieldKey, Mark], desired: Mapping[str, Mapping[str, Row]], seen: Mapping[str, Container[str]]
 ) -> dict[str, list[str]]:
-    """The keys of rows, by table, that are as git asks, and so not among the `seen`, although broken glass has left
-    another value in them.
+    """The keys of rows, by table, that are as git asks, and so not among the `seen`, although a run has seen another
+    value in them that was against git, and has not seen it go.
     """
     found: dict[str, set[str]] = {}
     for (table, key, name), mark in marks.items():
         row = desired.get(table, {}).get(key) if table in seen and key not in seen[table] else None
-        if mark.glass is None or row is None or name not in row.data:
+        if mark.seen_at is None or row is None or name not in row.data:
             continue
         if not equal(row.data[name], mark.seen_value):
             found.setdefault(table, set()).add(key)
@@ -253,6 +257,18 @@ def _opened_past_broken_glass(
         return None
     ways = field.direction(mark.seen_value, actual), field.direction(mark.seen_value, wanted.data)
     return mark if ways == (Direction.RESTORE, Direction.RESTORE) else None
+
+
+def _is_opened_before_the_answer(field: Field | None, wanted: Value | None, actual: _Side, mark: Mark) -> bool:
+    """Whether somebody has opened by hand what was killed by hand or through broken glass, and a commit has answered:
+    what holds that answer is not to be got around.
+    """
+    if field is None or wanted is None or isinstance(actual, Missing):
+        return False
+    if mark.seen_at is None or mark.seen_entry == ASKED:
+        return False
+    is_answered = equal(actual, wanted.data) and touched_since_seen(wanted, mark.seen_value, mark)
+    return is_answered and field.direction(mark.seen_value, actual) is Direction.RESTORE
 
 
 def _reopened(left_off: Mark) -> _Verdict:

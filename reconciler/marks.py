@@ -159,7 +159,7 @@ def _released_by_git(change: Change, old: Mark, field: Field | None) -> Mark:
 def _written(change: Change, old: Mark, value: Value | None, field: Field, now: datetime, doer: Doer) -> Mark:
     """The mark of a field that this run wrote."""
     after = None if isinstance(change.after, Missing) else change.after
-    if is_put_back_past_git(change) and old.glass is not None:
+    if is_put_back_past_git(change) and old.seen_at is not None and equal(old.seen_value, after):
         return _told_of(replace(old, killed_at=now), value, doer)
     new = replace(_closed(old), spent=spend_waivers(change, old, value))
     if change.direction is Direction.KILL:

@@ -128,6 +128,32 @@ def test_what_a_hand_cuts_while_gits_first_word_on_it_is_held_is_a_kill(runs: Ru
     assert runs.value("aiDailyLimit") == 50
 
 
+@pytest.mark.parametrize("is_glass", [False, True])
+def test_what_a_hand_opens_while_gits_answer_to_a_kill_is_held_is_put_back(runs: Runs, is_glass: bool) -> None:
+    text = f"{ACME}:\n  isWhatsappEnabled: %s\n"
+    runs.commit(text % "true")
+    runs.run()
+    if is_glass:
+        runs.project.state(text % "false")
+        runs.run(allow_dirty=True, reason="INC-7")
+        runs.project.repo.git("checkout", "--quiet", "--", ".")
+    else:
+        runs.by_hand("isWhatsappEnabled", False)
+    runs.run()
+    runs.commit(text % "{value: true, reason: it is over}")
+    assert runs.held() == {"isWhatsappEnabled": "after"}
+    for hours in (1, 22):
+        runs.now += hours * HOUR
+        runs.by_hand("isWhatsappEnabled", True)
+        assert runs.plan().counts.kills == 1
+        assert runs.run().applied == 1
+        assert runs.value("isWhatsappEnabled") is False
+    runs.now += 23 * HOUR
+    assert runs.run().applied == 0
+    runs.now += HOUR
+    assert (runs.run().applied, runs.value("isWhatsappEnabled")) == (1, True)
+
+
 def test_a_renamed_tenant_whose_restore_is_held_stands_in_the_way_of_no_kill_of_another(runs: Runs) -> None:
     text = f"{ACME}:\n  $expect: {{name: Acme Bakery}}\n  isWhatsappEnabled: %s\n{BOB}:\n  isWhatsappEnabled: %s\n"
     for acme, bob in (("false", "true"), ("true", "true")):

@@ -115,6 +115,9 @@ def expected(rule: Rule, entry: Entry, memory: Memory, has: Data, world: World) 
     if _is_glass_opened(rule, entry, memory, has, wants):
         assert memory.against is not None
         return memory.against[0]
+    if _is_opened_before_the_answer(rule, entry, memory, has, wants):
+        assert memory.against is not None
+        return has if passes.to(memory.against[0], wants) else memory.against[0]
     if wants == has == base or _is_kept_glass(rule, entry, memory, has, wants):
         return has
     if base is not NOTHING and rule.way(base, has) == "restore":
@@ -179,6 +182,12 @@ def remember(
         memory.killed, memory.known = world.now, becomes
         _tell_of_glass(entry, memory, world)
         return
+    is_before_the_answer = _is_opened_before_the_answer(rule, entry, memory, has, wants)
+    if is_before_the_answer and written:
+        memory.killed, memory.known = world.now, becomes
+        return
+    if is_before_the_answer and world.committed:
+        memory.spent |= set(entry.override)
     if not world.committed and not written and has == wants:
         return  # nothing is learnt from a work tree that agrees with the database
     is_new_kill = _is_new_kill(rule, memory, has)
@@ -291,6 +300,14 @@ def _is_touched(entry: Entry, memory: Memory, has: Data) -> bool:
     if entry.matched and entry.since is not None and memory.seen is not None and entry.since <= memory.seen:
         return False  # the row has moved from one match to another, and nobody has touched either
     return memory.against[1] not in (None, entry)
+
+
+def _is_opened_before_the_answer(rule: Rule, entry: Entry, memory: Memory, has: Data, wants: Data) -> bool:
+    """Whether somebody has opened by hand what was killed by hand, or through broken glass, and a commit answers."""
+    if memory.against is None or memory.against[1] is ASKED or NOTHING in (has, wants) or has != wants:
+        return False
+    left = memory.against[0]
+    return rule.way(left, has) == "restore" and _is_touched(entry, memory, left)
 
 
 def _is_agreed_for_a_time(entry: Entry, memory: Memory, has: Data, world: World) -> bool:

@@ -276,8 +276,11 @@ def test_what_broken_glass_killed_and_a_hand_opens_is_put_back_and_stays_open_wi
     change, _ = field.run(waived("prepared"), NOW + timedelta(hours=2))
     assert change is not None
     assert change.finding is Finding.BREAK_GLASS
-    field.actual = True  # the answer of a commit is one, whatever a hand has done
-    assert field.run(Value(True, reason="it is over"), NOW + timedelta(hours=3))[0] is None
+    for hours, action in ((3, Action.UPDATE), (27, Action.RECORD)):  # a commit has answered: the cooldown decides
+        field.actual = True
+        change, _ = field.run(Value(True, reason="it is over"), NOW + timedelta(hours=hours))
+        assert change is not None
+        assert change.action is action
 
 
 def test_what_is_killed_ahead_of_git_and_is_off_already_stays_open_all_the_same() -> None:
