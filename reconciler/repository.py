@@ -238,7 +238,7 @@ class Repository:
         So that a trailer counts which stands in a commit of a merged branch; of the newest 1,000 commits at most.
         """
         commits = [commit]
-        if applied and _ID.fullmatch(applied) and self._object(applied).kind == "commit":
+        if applied and self.has_commit(applied):
             listed = self._git.output("rev-list", "--max-count=1000", commit.id, f"^{applied}", "--")
             commits += [self.commit(identity.decode("ascii")) for identity in listed.split()]
         return [value for one in commits for value in one.trailers.get(name.lower(), [])]
@@ -248,7 +248,7 @@ class Repository:
 
         At most so many; `commit` alone where the applied one is not known, or not here.
         """
-        if not applied or not _ID.fullmatch(applied) or self._object(applied).kind != "commit":
+        if not applied or not self.has_commit(applied):
             return [commit.id]
         listed = self._git.output(
             "rev-list", "--first-parent", f"--max-count={most}", commit.id, f"^{applied}", "--"
@@ -284,8 +284,8 @@ class Repository:
         """How many commits of the history of HEAD are here."""
         return int(self._git.output("rev-list", "--count", "HEAD", "--"))
 
-    def has(self, identity: str) -> bool:
-        """Whether the commit with this id is here."""
+    def has_commit(self, identity: str) -> bool:
+        """Whether this clone holds the commit of a whole id."""
         return bool(_ID.fullmatch(identity)) and self._object(identity).kind == "commit"
 
     def branch(self) -> str | None:
@@ -336,10 +336,6 @@ class Repository:
         """Path and blob of the same files, sorted by path, none of them read."""
         identity = commit.id if isinstance(commit, Commit) else self.commit(commit).id
         return sorted(self._entries(identity, folders, problems))
-
-    def has_commit(self, identity: str) -> bool:
-        """Whether this clone holds the commit of a whole id."""
-        return bool(_ID.fullmatch(identity)) and self._object(identity).kind == "commit"
 
     def contents(self, entries: Sequence[tuple[str, str]], problems: list[Problem]) -> Iterator[SourceFile]:
         """The files of these entries, one at a time. Raises Failed where a blob is missing or damaged."""

@@ -119,7 +119,7 @@ def _compared(repository: Repository, remote: str, branch: str | None, there: st
     here = repository.commit("HEAD").id
     if there == here:
         return ok(PART, "remote", f"{remote} answers, and its {branch} is what is checked out")
-    if not repository.has(there):
+    if not repository.has_commit(there):
         text = f"{remote} answers, and its {branch} is at {there[:12]}, which is not here"
         return warning(PART, "remote", text, "pull, so that the newest commit is applied", f"git pull {remote}")
     return note(PART, "remote", f"{remote} answers; its {branch} is at {there[:12]}, and here is {here[:12]}")
