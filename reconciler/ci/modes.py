@@ -23,6 +23,7 @@ from reconciler.pipeline import make_plan, read_for_plan
 from reconciler.playbook import Playbook
 from reconciler.project import Project, read_work_tree
 from reconciler.report.text import render_error, render_plan
+from reconciler.report.words import plural
 from reconciler.runbook.playbooks import read_playbook_files
 from reconciler.schema import Definitions
 from reconciler.sources import SourceFile
@@ -63,7 +64,8 @@ def validate(job: Job) -> Result:
     except ReconcileError as error:
         return failed(job, error)
     rows = sum(len(of_table) for of_table in project.desired.values())
-    text = f"Valid: {rows:,} rows, schemas for {len(project.definitions.tables)} tables, {playbooks} playbooks."
+    tables = plural(len(project.definitions.tables), "table")
+    text = f"Valid: {plural(rows, 'row')}, schemas for {tables}, {plural(playbooks, 'playbook')}."
     return Result(code=0, text=text, markdown=f"### reconcile: valid\n\n{text}\n")
 
 

@@ -30,6 +30,7 @@ def command(directory: Path, revision: str | None, changes: str | None, output: 
     from reconciler.errors import Problem, UsageProblem
     from reconciler.playbook import Playbook
     from reconciler.project import read_revision, read_work_tree
+    from reconciler.report.words import plural
     from reconciler.runbook.playbooks import read_playbook_files
     from reconciler.schema import Definitions
     from reconciler.sources import SourceFile
@@ -59,9 +60,10 @@ def command(directory: Path, revision: str | None, changes: str | None, output: 
         counts = {"tables": tables, "rows": rows, "fields": fields, "matches": matches, "playbooks": len(playbooks)}
         put(json.dumps({"format_version": 1, "valid": True, **counts}))
         return
-    runbook = f"; {len(playbooks)} playbooks" if playbooks else ""
-    asked = f", {matches} entries of $where" if matches else ""
-    put(f"Valid: {rows} rows with {fields} managed fields{asked}; schemas for {tables} tables{runbook}.")
+    runbook = f"; {plural(len(playbooks), 'playbook')}" if playbooks else ""
+    asked = f", {plural(matches, 'entry', 'entries')} of $where" if matches else ""
+    managed = f"{plural(rows, 'row')} with {plural(fields, 'managed field')}"
+    put(f"Valid: {managed}{asked}; schemas for {plural(tables, 'table')}{runbook}.")
 
 
 def _validate_changes(directory: Path, changes: str, also: Also, output: str) -> None:
