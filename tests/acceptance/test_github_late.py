@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.support.github import GitHub, Run
-from tests.support.github_api import GitHubApi, github_api
-from tests.support.project import ACME, BOB, Project
+from tests.support.github import GitHub, Run, only
+from tests.support.github_api import GitHubApi
+from tests.support.project import ACME, BOB
 
 KILL = f"{ACME}:\n  isWhatsappEnabled: {{value: false, reason: 'WhatsApp ban, INC-142'}}\n"
-
-
-@pytest.fixture
-def api() -> Iterator[GitHubApi]:
-    """GitHub's API, which was asked nothing by the end that GitHub does not describe."""
-    with github_api() as served:
-        yield served
-
-
-@pytest.fixture
-def github(project: Project, api: GitHubApi, tmp_path: Path) -> GitHub:
-    """A repository with this project's workflows on its main branch, applied once."""
-    made = GitHub(project, api, tmp_path / "github")
-    project.succeed("--directory", str(project.directory), cwd=tmp_path)
-    return made
-
-
-def only(runs: list[Run], workflow: str) -> Run:
-    """The run of this workflow."""
-    [run] = [run for run in runs if run.workflow == workflow]
-    return run
 
 
 def failing(github: GitHub, run: Run) -> None:

@@ -303,6 +303,12 @@ class GitHub:
         self.repo.git("merge", "--quiet", "--no-ff", f"--message={message}", what, environment=people)
 
 
+def only(runs: list[Run], workflow: str) -> Run:
+    """The run of this workflow."""
+    [run] = [run for run in runs if run.workflow == workflow]
+    return run
+
+
 def write_stub(folder: Path) -> None:
     """A wheel whose command `reconcile` is that of these tests."""
     command = str(Path(sys.prefix) / "bin" / "reconcile")
